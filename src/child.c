@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Obeys a plan, in the new process, with system calls only; reports what it could not do. */
+#include "plan.h"
+#include "sys.h"
+
+/* After clone(2) only system calls. The compiler keeps this list for us. */
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
+
+_Noreturn void carton_child(const struct carton_plan *plan)
+{
+	struct carton_context ctx = {.proc = -1, .channel = plan->channel, .parent = plan->parent,
+				     .masked = -1, .fresh = true};
+	long r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+	ctx.root = (int)r;
+	for (uint32_t i = 0; i < plan->nsteps && r >= 0; i++) {
+		ctx.report.step = i;
+		if (plan->trace)
+			plan->trace[i].began = sys_microseconds();
+		__atomic_store_n(plan->progress, i, __ATOMIC_RELEASE);
+		r = plan->steps[i].perform(&ctx, plan->steps[i].fields);
+		if (plan->trace) {
+			plan->trace[i].ended = sys_microseconds();
+			plan->trace[i].errnum = r < 0 ? (int32_t)-r : 0;
+		}
+	}
+	if (r >= 0) { /* a plan without exec ends here */
+		__atomic_store_n(plan->progress, plan->nsteps, __ATOMIC_RELEASE);
+		sys_exit(0);
+	}
+	ctx.report.kind = CARTON_REPORT_FAILED;
+	ctx.report.errnum = (int32_t)-r;
+	sys_write(ctx.channel, &ctx.report, sizeof(ctx.report)); /* one message: whole */
+	sys_exit(CARTON_EXIT_SETUP);
+}

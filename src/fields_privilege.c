@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* What the privilege primitives are told. Each is a function of `carton.privilege` and a step.
+ * @module carton.privilege */
+#include "primitive.h"
+
+#include <stddef.h>
+
+#include "names.h"
+
+#define END {NULL, NULL, 0, 0, NULL, NULL}
+
+/***
+Change capability sets; one that is not given stays as it is.
+@function capabilities
+@tparam table fields `bounding`, `permitted`, `effective`, `inheritable`, `ambient`: lists of names such as `NET_ADMIN` or `CAP_NET_ADMIN`
+@raise `carton.error`: `EPERM` more than is permitted
+@see capabilities(7)
+@usage carton.privilege.capabilities{ bounding = {}, permitted = {}, effective = {}, inheritable = {}, ambient = {} }
+*/
+#define SET(name)                                                                                  \
+	{#name, carton_decode_capabilities, offsetof(struct step_capabilities, name), 0, NULL,     \
+	 (const void *)offsetof(struct step_capabilities, has_##name)}
+const struct carton_field carton_capabilities_fields[] = {
+	SET(bounding), SET(permitted), SET(effective), SET(inheritable), SET(ambient), END};
+
+/***
+Grant no privileges by execve(2) any more: set-user-ID bits and file capabilities do nothing.
+@function no_new_privs
+@see prctl(2) PR_SET_NO_NEW_PRIVS
+*/
+/***
+Have a new, empty session keyring.
+@function session_keyring
+@raise `carton.error`: `EDQUOT` too many keys, `ENOSYS` a kernel without keys
+@see keyctl(2) KEYCTL_JOIN_SESSION_KEYRING
+*/
+
+/***
+Set resource limits.
+@function rlimits
+@tparam table fields
+@tparam table fields.limits by name (`nofile`, `nproc`, `core`, ...): a number for both, or `{ soft =, hard = }`; `"unlimited"`
+@raise `carton.error`: `EPERM` the hard limit is above ours
+@see getrlimit(2)
+*/
+const struct carton_field carton_rlimits_fields[] = {
+	{"limits", carton_decode_rlimits, offsetof(struct step_rlimits, limits), 1, NULL, NULL}, END};
+
+/***
+Change user and groups. Names are looked up in the root's own /etc/passwd and /etc/group.
+@function user
+@tparam table fields
+@tparam[opt] string fields.user name or decimal id
+@tparam[opt] string fields.group name or decimal id, by default the user's
+@tparam[opt] int fields.uid instead of `user`
+@tparam[opt] int fields.gid instead of `group`
+@tparam[opt] {string,...} fields.groups supplementary groups; by default those of a named user
+@tparam[opt=false] boolean fields.keep_groups leave the caller's supplementary groups
+@raise `carton.error`: `ENOENT` no such user or group, `EINVAL` not an id, or not in the id map, `EPERM`
+@see setresuid(2), setgroups(2), passwd(5)
+*/
+const struct carton_field carton_user_fields[] = {
+	{"user", carton_decode_string, offsetof(struct step_user, user), 0, NULL, NULL},
+	{"group", carton_decode_string, offsetof(struct step_user, group), 0, NULL, NULL},
+	{"uid", carton_decode_id, offsetof(struct step_user, uid), 0, "#-1", NULL},
+	{"gid", carton_decode_id, offsetof(struct step_user, gid), 0, "#-1", NULL},
+	{"groups", carton_decode_groups, offsetof(struct step_user, groups), 0, NULL,
+	 (const void *)offsetof(struct step_user, has_groups)},
+	{"keep_groups", carton_decode_bool, offsetof(struct step_user, keep_groups), 0, NULL, NULL},
+	END};
+
+/***
+Set the file mode creation mask.
+@function umask
+@tparam table fields `mask`, for example `"0022"`
+@see umask(2)
+*/
+const struct carton_field carton_umask_fields[] = {
+	{"mask", carton_decode_mask, offsetof(struct step_number, value), 1, NULL, NULL}, END};
+
+/***
+Say how willingly the process is killed when memory runs out.
+@function oom_score_adj
+@tparam table fields `value` from -1000 (never) to 1000
+@raise `carton.error`: `EACCES` lower than ours without privilege
+@see proc(5)
+*/
+const struct carton_field carton_oom_fields[] = {
+	{"value", carton_decode_integer, offsetof(struct step_number, value), 1, NULL, NULL}, END};
+
+/***
+Set the scheduling policy.
+@function scheduler
+@tparam table fields
+@tparam[opt="other"] string fields.policy `other batch idle fifo rr deadline`
+@tparam[opt=0] int fields.nice
+@tparam[opt=0] int fields.priority of fifo and rr
+@tparam[opt=0] number fields.runtime seconds, of deadline; likewise `deadline` and `period`
+@see sched_setattr(2)
+*/
+const struct carton_field carton_scheduler_fields[] = {
+	{"policy", carton_decode_choice, offsetof(struct step_scheduler, policy), 0, "other",
+	 carton_policy_names},
+	{"nice", carton_decode_integer, offsetof(struct step_scheduler, nice), 0, NULL, NULL},
+	{"priority", carton_decode_integer, offsetof(struct step_scheduler, priority), 0, NULL, NULL},
+	{"runtime", carton_decode_seconds, offsetof(struct step_scheduler, runtime), 0, NULL, NULL},
+	{"deadline", carton_decode_seconds, offsetof(struct step_scheduler, deadline), 0, NULL, NULL},
+	{"period", carton_decode_seconds, offsetof(struct step_scheduler, period), 0, NULL, NULL},
+	END};
+
+/***
+Set the I/O scheduling class.
+@function ioprio
+@tparam table fields
+@tparam string fields.class `none realtime best-effort idle`
+@tparam[opt=0] int fields.priority 0 (highest) to 7
+@see ioprio_set(2)
+*/
+const struct carton_field carton_ioprio_fields[] = {
+	{"class", carton_decode_choice, offsetof(struct step_ioprio, class), 1, NULL,
+	 carton_ioprio_names},
+	{"priority", carton_decode_integer, offsetof(struct step_ioprio, priority), 0, NULL, NULL},
+	END};
+
+/***
+Choose the processors to run on.
+@function affinity
+@tparam table fields `cpus`: `"0-3,8"` or a list of numbers
+@raise `carton.error`: `EINVAL` none of them is there
+@see sched_setaffinity(2)
+*/
+const struct carton_field carton_affinity_fields[] = {
+	{"cpus", carton_decode_cpus, offsetof(struct step_affinity, cpus), 1, NULL, NULL}, END};
+
+/***
+Choose the execution domain.
+@function personality
+@tparam table fields `persona`: `linux linux32 bsd no_randomize uname26`
+@see personality(2)
+*/
+const struct carton_field carton_personality_fields[] = {
+	{"persona", carton_decode_choices_one, offsetof(struct step_number, value), 1, NULL,
+	 carton_persona_names},
+	END};
+
+/***
+Set a kernel parameter that belongs to the caller's namespaces.
+@function sysctl
+@tparam table fields `name` (`net.ipv4.ip_forward`, with dots or slashes) and `value`
+@raise `carton.error`: `EINVAL` it belongs to no namespace, or is not a name
+@see sysctl(8)
+*/
+const struct carton_field carton_sysctl_fields[] = {
+	{"name", carton_decode_string, offsetof(struct step_sysctl, name), 1, NULL, NULL},
+	{"value", carton_decode_string, offsetof(struct step_sysctl, value), 1, NULL, NULL},
+	END};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* The built-in init as a sealed file in memory, which no image and no payload can change. */
+#include "init_image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "handle.h"
+#include "step.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+
+void carton_decode_init(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	struct carton_handle *h;
+	int en;
+
+	(void)field;
+	*(int64_t *)out = CARTON_UNSET;
+	if (!lua_isboolean(L, -1) && !lua_isinteger(L, -1))
+		carton_badfield(arena, "boolean expected, got %s", luaL_typename(L, -1));
+	if (!lua_isboolean(L, -1) || !lua_toboolean(L, -1))
+		return;
+	h = carton_newhandle(L, CARTON_DESCRIPTOR);
+	h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (h->fd < 0 && errno == EINVAL) /* before Linux 6.3 there was no MFD_EXEC */
+		h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (h->fd < 0 ||
+	    write(h->fd, carton_init_image, carton_init_size) != (ssize_t)carton_init_size ||
+	    fcntl(h->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
+		en = errno;
+		carton_raise(L, "init", "memfd", en);
+	}
+	*(int64_t *)out = h->fd;
+	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+/* Mount trees: bind, file systems, overlay, attributes, propagation, move, pivot_root. */
+#include "step.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "sys.h"
+#include "util.h"
+
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
+
+#define FSCONFIG_LIMIT 255 /* bytes of a string parameter: fsconfig(2) copies 256 */
+
+static bool is_root(const char *target)
+{
+	while (*target == '/')
+		target++;
+	return *target == '\0';
+}
+
+static int open_flags(bool create, bool directory, bool nofollow)
+{
+	int flags = nofollow ? CARTON_OPEN_NOFOLLOW : 0;
+
+	if (create)
+		flags |= directory ? CARTON_OPEN_CREATE_DIR : CARTON_OPEN_CREATE_FILE;
+	return flags;
+}
+
+/* Attach a tree inside the root. On "/" it becomes what later targets are resolved in. */
+static int attach(struct carton_context *ctx, int tree, const char *target, int flags)
+{
+	long to, r;
+
+	if (is_root(target)) {
+		if (ctx->root >= 0)
+			to = ctx->root;
+		else
+			to = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+		if (to < 0)
+			return carton_fail(ctx, CARTON_CALL_OPEN, to);
+		r = sys_move_mount(tree, (int)to);
+		if (r < 0) {
+			if (to != ctx->root)
+				sys_close((int)to);
+			return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
+		}
+		sys_close((int)to);
+		ctx->root = tree;
+		return 0;
+	}
+	to = carton_root_open(ctx, target, flags);
+	if (to < 0)
+		return (int)to;
+	r = sys_move_mount(tree, (int)to);
+	sys_close((int)to);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
+}
+
+/* attach() and give the descriptor up, unless it has become the root. */
+static int attach_close(struct carton_context *ctx, int tree, const char *target, int flags)
+{
+	int r = attach(ctx, tree, target, flags);
+
+	if (ctx->root != tree)
+		sys_close(tree);
+	return r;
+}
+
+static int set_attributes(struct carton_context *ctx, int tree, bool recursive,
+			  const struct carton_attributes *options, uint64_t propagation, int idmap)
+{
+	struct mount_attr attr = {.attr_set = options->set,
+				  .attr_clr = options->clear,
+				  .propagation = propagation & ~(uint64_t)MS_REC};
+	long r;
+
+	if (idmap >= 0) {
+		attr.attr_set |= MOUNT_ATTR_IDMAP;
+		attr.userns_fd = (uint64_t)idmap;
+	}
+	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
+		return 0;
+	r = sys_mount_setattr(tree, recursive || (propagation & MS_REC) ? AT_RECURSIVE : 0, &attr);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r) : 0;
+}
+
+static bool is_directory(int fd)
+{
+	struct stat st;
+
+	return sys_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int carton_mount_bind(struct carton_context *ctx, const void *fields)
+{
+	const struct step_bind *f = fields;
+	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+	long tree;
+	int r;
+
+	if (f->recursive)
+		flags |= AT_RECURSIVE;
+	if (f->tree >= 0)
+		tree = sys_open_tree(f->tree, "", flags | AT_EMPTY_PATH);
+	else
+		tree = sys_open_tree(AT_FDCWD, f->source, flags);
+	if (f->optional && (tree == -ENOENT || tree == -ENOTDIR))
+		return 0;
+	if (tree < 0) {
+		if (f->source)
+			carton_tell(ctx, f->source);
+		return carton_fail(ctx, CARTON_CALL_OPEN_TREE, tree);
+	}
+	r = set_attributes(ctx, (int)tree, f->recursive, &f->options, f->propagation, f->idmap);
+	if (r < 0) {
+		sys_close((int)tree);
+		return r;
+	}
+	return attach_close(ctx, (int)tree, f->target,
+			    open_flags(f->create, f->create && is_directory((int)tree),
+				       f->nofollow));
+}
+
+int carton_mount_attach(struct carton_context *ctx, const void *fields)
+{
+	const struct step_attach *f = fields;
+	long tree = sys_fcntl(f->tree, F_DUPFD_CLOEXEC, 3); /* the handle stays its owner's */
+
+	if (tree < 0)
+		return carton_fail(ctx, CARTON_CALL_DUP, tree);
+	return attach_close(ctx, (int)tree, f->target,
+			    open_flags(f->create, is_directory((int)tree), f->nofollow));
+}
+
+/* The kernel's own words about a file system that did not come to be: "e tmpfs: Bad value ...". */
+static void tell_log(struct carton_context *ctx, int fs)
+{
+	char line[sizeof(ctx->report.text)];
+	long n = sys_read(fs, line, sizeof(line) - 1);
+
+	if (n <= 0)
+		return;
+	while (n > 0 && line[n - 1] == '\n')
+		n--;
+	line[n] = '\0';
+	carton_tell(ctx, n > 2 && line[1] == ' ' ? line + 2 : line);
+}
+
+static int configure(struct carton_context *ctx, int fs, const char *key, const char *value)
+{
+	long r = value ? sys_fsconfig(fs, FSCONFIG_SET_STRING, key, value, 0)
+		       : sys_fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
+
+	if (r < 0) {
+		carton_tell(ctx, key);
+		tell_log(ctx, fs);
+		return carton_fail(ctx, CARTON_CALL_FSCONFIG, r);
+	}
+	return 0;
+}
+
+static int configure_all(struct carton_context *ctx, int fs, const struct carton_options *data)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < data->count && r == 0; i++)
+		r = configure(ctx, fs, data->items[i].key, data->items[i].value);
+	return r;
+}
+
+/* From a configured context to a detached mount; the context is closed either way. */
+static int create_mount(struct carton_context *ctx, int fs, uint64_t attributes)
+{
+	long r = sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	enum carton_call call = CARTON_CALL_FSCONFIG;
+
+	if (r == 0) {
+		call = CARTON_CALL_FSMOUNT;
+		r = sys_fsmount(fs, (unsigned int)attributes);
+	}
+	if (r < 0) {
+		tell_log(ctx, fs);
+		carton_fail(ctx, call, r);
+	}
+	sys_close(fs);
+	return (int)r;
+}
+
+int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *f)
+{
+	long fs = sys_fsopen(f->type);
+	int r;
+
+	if (fs < 0) {
+		carton_tell(ctx, f->type);
+		return carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
+	}
+	r = configure(ctx, (int)fs, "source", f->source ? f->source : f->type);
+	if (r == 0)
+		r = configure_all(ctx, (int)fs, &f->data);
+	if (r < 0) {
+		sys_close((int)fs);
+		return r;
+	}
+	return create_mount(ctx, (int)fs, f->options.set);
+}
+
+int carton_mount_filesystem(struct carton_context *ctx, const void *fields)
+{
+	const struct step_filesystem *f = fields;
+	int tree = carton_filesystem_create(ctx, f);
+
+	if (tree < 0)
+		return tree;
+	return attach_close(ctx, tree, f->target, open_flags(f->create, true, f->nofollow));
+}
+
+/* Older kernels (before 6.7) take all layers in one string, with ':' and '\' escaped. */
+static int configure_lower_string(struct carton_context *ctx, int fs,
+				  const struct carton_strings *lower)
+{
+	char all[FSCONFIG_LIMIT + 1];
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < lower->count; i++) {
+		if (i > 0 && n < FSCONFIG_LIMIT)
+			all[n++] = ':';
+		for (const char *c = lower->items[i]; *c; c++) {
+			if (n + 2 > FSCONFIG_LIMIT)
+				return carton_fail(ctx, CARTON_CALL_FSCONFIG, -E2BIG);
+			if (*c == ':' || *c == '\\')
+				all[n++] = '\\';
+			all[n++] = *c;
+		}
+	}
+	all[n] = '\0';
+	return configure(ctx, fs, "lowerdir", all);
+}
+
+static int configure_lower(struct carton_context *ctx, int fs, const struct carton_strings *lower)
+{
+	for (uint32_t i = 0; i < lower->count; i++) {
+		const char *layer = lower->items[i];
+		long r;
+
+		if (strlen(layer) > FSCONFIG_LIMIT) { /* by descriptor: Linux 6.13 */
+			long fd = sys_openat(AT_FDCWD, layer, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+			carton_tell(ctx, layer);
+			if (fd < 0)
+				return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+			r = sys_fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, (int)fd);
+			sys_close((int)fd);
+		} else {
+			r = sys_fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", layer, 0);
+		}
+		if (r == -EINVAL && i == 0)
+			return configure_lower_string(ctx, fs, lower);
+		if (r < 0) {
+			carton_tell(ctx, layer);
+			return carton_fail(ctx, CARTON_CALL_FSCONFIG, r);
+		}
+	}
+	return 0;
+}
+
+/* A tmpfs on the target with the directories upper and work; the overlay comes on top of it.
+ * The root of an overlay has the upper directory's mode and owner: those of the first layer. */
+static int temporary_upper(struct carton_context *ctx, const struct step_overlay *f)
+{
+	struct carton_option size = {"size", f->size};
+	struct carton_option mode = {"mode", "0700"};
+	struct carton_option items[2] = {mode, size};
+	struct step_filesystem tmpfs = {
+		.type = "tmpfs", .data = {items, f->size ? 2 : 1}, .options = {.set = 0}};
+	struct stat st;
+	unsigned int mask;
+	long layer, r;
+	int tree = carton_filesystem_create(ctx, &tmpfs);
+
+	if (tree < 0)
+		return tree;
+	layer = sys_openat(AT_FDCWD, f->lower.items[0], O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	if (layer < 0) {
+		carton_tell(ctx, f->lower.items[0]);
+		carton_fail(ctx, CARTON_CALL_OPEN, layer);
+		sys_close(tree);
+		return (int)layer;
+	}
+	r = sys_fstat((int)layer, &st);
+	sys_close((int)layer);
+	mask = (unsigned int)sys_call(SYS_umask, 0);
+	if (r == 0)
+		r = sys_mkdirat(tree, "upper", st.st_mode & 07777);
+	if (r == 0)
+		r = sys_mkdirat(tree, "work", 0700);
+	sys_call(SYS_umask, mask);
+	if (r == 0 && (st.st_uid != 0 || st.st_gid != 0)) { /* an unmapped owner stays ours */
+		r = sys_call(SYS_fchownat, tree, "upper", st.st_uid, st.st_gid,
+			     AT_SYMLINK_NOFOLLOW);
+		if (r == -EINVAL || r == -EPERM)
+			r = 0;
+	}
+	if (r < 0) {
+		sys_close(tree);
+		return carton_fail(ctx, CARTON_CALL_MKDIR, r);
+	}
+	return tree;
+}
+
+static int overlay_on(struct carton_context *ctx, const struct step_overlay *f, int fs, int upper)
+{
+	long here = -1, r = configure(ctx, fs, "source", "overlay");
+
+	if (r == 0)
+		r = configure_lower(ctx, fs, &f->lower);
+	if (r == 0 && upper >= 0) { /* relative to it, so that no path leads there */
+		here = sys_openat(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		r = sys_fchdir(upper);
+		if (r < 0)
+			carton_fail(ctx, CARTON_CALL_CHDIR, r);
+		if (r == 0)
+			r = configure(ctx, fs, "upperdir", "upper");
+		if (r == 0)
+			r = configure(ctx, fs, "workdir", "work");
+	} else if (r == 0 && f->upper) {
+		r = configure(ctx, fs, "upperdir", f->upper);
+		if (r == 0)
+			r = configure(ctx, fs, "workdir", f->work ? f->work : "");
+	}
+	if (r == 0)
+		r = configure_all(ctx, fs, &f->data);
+	if (r < 0)
+		sys_close(fs);
+	else
+		r = create_mount(ctx, fs, f->options.set);
+	if (here >= 0) {
+		sys_fchdir((int)here);
+		sys_close((int)here);
+	}
+	return (int)r;
+}
+
+int carton_mount_overlay(struct carton_context *ctx, const void *fields)
+{
+	const struct step_overlay *f = fields;
+	int flags = open_flags(f->create, true, false);
+	int upper = -1, tree, r = 0;
+	long fs;
+
+	for (uint32_t i = 0; i < f->lower.count; i++) {
+		if (f->lower.items[i][0] != '/') {
+			carton_tell(ctx, f->lower.items[i]);
+			return carton_fail(ctx, CARTON_CALL_OPEN, -EINVAL);
+		}
+	}
+	if (f->temporary) {
+		upper = temporary_upper(ctx, f);
+		if (upper < 0)
+			return upper;
+		r = attach(ctx, upper, f->target, flags);
+	}
+	fs = r < 0 ? r : sys_fsopen("overlay");
+	if (fs < 0) {
+		if (r == 0)
+			carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
+		if (upper >= 0 && upper != ctx->root)
+			sys_close(upper);
+		return (int)fs;
+	}
+	tree = overlay_on(ctx, f, (int)fs, upper);
+	if (tree < 0) {
+		if (upper >= 0 && upper != ctx->root)
+			sys_close(upper);
+		return tree;
+	}
+	if (upper >= 0 && upper != ctx->root) { /* resolved again, the target is the tmpfs */
+		long moved = sys_move_mount(tree, upper);
+
+		sys_close(upper);
+		sys_close(tree);
+		return moved < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, moved) : 0;
+	}
+	return attach_close(ctx, tree, f->target, flags);
+}
+
+int carton_mount_setattr(struct carton_context *ctx, const void *fields)
+{
+	const struct step_setattr *f = fields;
+	int fd = carton_root_open(ctx, f->target, 0);
+	int r;
+
+	if (fd < 0)
+		return f->optional && fd == -ENOENT ? 0 : fd;
+	r = set_attributes(ctx, fd, f->recursive, &f->options, 0, f->idmap);
+	sys_close(fd);
+	return r;
+}
+
+int carton_mount_propagation(struct carton_context *ctx, const void *fields)
+{
+	const struct step_propagation *f = fields;
+	struct carton_attributes none = {0};
+	int fd = carton_root_open(ctx, f->target, 0);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = set_attributes(ctx, fd, f->recursive, &none, f->propagation, CARTON_UNSET);
+	sys_close(fd);
+	return r;
+}
+
+int carton_mount_move(struct carton_context *ctx, const void *fields)
+{
+	const struct step_move *f = fields;
+	int from = carton_root_open(ctx, f->source, 0);
+	int to;
+	long r;
+
+	if (from < 0)
+		return from;
+	to = carton_root_open(ctx, f->target, 0);
+	if (to < 0) {
+		sys_close(from);
+		return to;
+	}
+	r = sys_move_mount(from, to);
+	sys_close(from);
+	sys_close(to);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
+}
+
+/* umount2(2) takes no descriptor: it is given one name, relative to the directory above it. */
+static long unmount_in(int directory, const char *name, int flags)
+{
+	long here = sys_openat(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	long r;
+
+	if (here < 0)
+		return here;
+	r = sys_fchdir(directory);
+	if (r == 0) {
+		r = sys_call(SYS_umount2, name, flags);
+		sys_fchdir((int)here);
+	}
+	sys_close((int)here);
+	return r;
+}
+
+int carton_mount_unmount(struct carton_context *ctx, const void *fields)
+{
+	const struct step_unmount *f = fields;
+	int flags = UMOUNT_NOFOLLOW | (f->detach ? MNT_DETACH : 0) | (f->force ? MNT_FORCE : 0);
+	const char *last = ".";
+	int directory;
+	long r;
+
+	if (is_root(f->target))
+		directory = carton_root_open(ctx, "/", 0);
+	else
+		directory = carton_root_parent(ctx, f->target, false, &last);
+	if (directory < 0)
+		return directory;
+	r = unmount_in(directory, last, flags);
+	sys_close(directory);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMOUNT, r) : 0;
+}
+
+int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
+{
+	const struct step_pivot_root *f = fields;
+	long fd = ctx->root, r;
+
+	if (f->new_root) {
+		fd = sys_openat(AT_FDCWD, f->new_root, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		if (fd < 0)
+			return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+	} else if (fd < 0) {
+		return carton_fail(ctx, CARTON_CALL_OPEN, -EINVAL);
+	}
+	r = sys_fchdir((int)fd);
+	if (f->new_root)
+		sys_close((int)fd);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_CHDIR, r);
+	/* "." on ".": the old root comes to lie on the new one, and is taken off: pivot_root(2) */
+	r = sys_call(SYS_pivot_root, ".", f->put_old ? f->put_old : ".");
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_PIVOT_ROOT, r);
+	if (!f->put_old) {
+		r = sys_call(SYS_umount2, ".", MNT_DETACH);
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_UMOUNT, r);
+	}
+	r = sys_call(SYS_chdir, "/");
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_CHDIR, r);
+	if (ctx->fresh) { /* from here on, "/" is the new root; the old procfs is gone */
+		if (ctx->proc >= 0)
+			sys_close(ctx->proc);
+		ctx->proc = -1;
+		fd = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		if (fd < 0)
+			return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+		sys_close(ctx->root);
+		ctx->root = (int)fd;
+	}
+	return 0;
+}

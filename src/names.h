@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Names of the kernel's numbers, each list in one place. */
+#ifndef CARTON_NAMES_H
+#define CARTON_NAMES_H
+
+#include "args.h"
+
+extern const struct carton_choice carton_namespace_names[];  /* CLONE_NEW*, as in /proc/PID/ns */
+extern const struct carton_choice carton_propagation_names[]; /* MS_*, as in mount(8) */
+extern const struct carton_choice carton_signal_names[];
+extern const struct carton_choice carton_capability_names[]; /* without CAP_ */
+extern const struct carton_choice carton_rlimit_names[];
+extern const struct carton_choice carton_persona_names[];
+extern const struct carton_choice carton_policy_names[];
+extern const struct carton_choice carton_ioprio_names[];
+extern const struct carton_choice carton_device_names[];
+
+/* The name that stands for a value, or NULL. */
+const char *carton_name_of(const struct carton_choice *choices, unsigned long value);
+
+#endif

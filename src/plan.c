@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* From a list of steps (Lua) to a flat plan in one arena. */
+#include "plan.h"
+
+#include <lauxlib.h>
+
+#include "error.h"
+#include "plan_lua.h"
+#include "primitive.h"
+#include "util.h"
+
+#define STEPS_LIMIT 65536
+
+const char *carton_call_word(uint32_t call)
+{
+	static const char *const words[] = {
+#define X(name, word) word,
+		CARTON_CALLS(X)
+#undef X
+	};
+
+	return call < countof(words) ? words[call] : "";
+}
+
+void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan,
+		 struct carton_needs *needs)
+{
+	lua_State *L = arena->L;
+	lua_Unsigned n;
+
+	steps = lua_absindex(L, steps);
+	arena->step = "plan";
+	if (!lua_istable(L, steps))
+		carton_badfield(arena, "list of steps expected, got %s", luaL_typename(L, steps));
+	n = lua_rawlen(L, steps);
+	if (n > STEPS_LIMIT)
+		carton_badfield(arena, "more than %d steps", STEPS_LIMIT);
+	plan->nsteps = (uint32_t)n;
+	plan->steps = carton_alloc(arena, (n + 1) * sizeof(plan->steps[0]));
+	for (lua_Unsigned i = 1; i <= n; i++) {
+		const struct carton_primitive *p = NULL;
+		void *fields;
+
+		arena->index = (lua_Integer)i;
+		arena->step = "plan";
+		arena->field = NULL;
+		if (lua_rawgeti(L, steps, (lua_Integer)i) != LUA_TTABLE)
+			carton_badfield(arena, "a step is a table, got %s", luaL_typename(L, -1));
+		if (lua_rawgeti(L, -1, 1) == LUA_TSTRING)
+			p = carton_find_primitive(lua_tostring(L, -1));
+		if (!p)
+			carton_badfield(arena, "there is no primitive '%s'",
+					luaL_tolstring(L, -1, NULL));
+		lua_pop(L, 1);
+		arena->step = p->name;
+		fields = carton_alloc(arena, p->size);
+		carton_decode(arena, -1, p->fields, fields, NULL);
+		plan->steps[i - 1].perform = p->perform;
+		plan->steps[i - 1].fields = fields;
+		if (needs) {
+			if (p->perform == carton_namespace_enter || p->perform == carton_exec_fork ||
+			    p->perform == carton_namespace_time_offsets ||
+			    p->perform == carton_namespace_unshare)
+				needs->own_memory = true;
+			if (p->perform == carton_exec_die_with_parent)
+				needs->parent = true;
+			if (p->perform == carton_exec_exec)
+				needs->exec = (uint32_t)i;
+		}
+		lua_pop(L, 1);
+	}
+	arena->index = 0;
+}
+
+/***
+Check a list of steps as `exec.spawn` does, and do nothing else.
+@function validate
+@tparam {table,...} steps
+@raise a string that names step and field
+*/
+int carton_validate(lua_State *L)
+{
+	struct carton_plan plan = {0};
+	struct carton_arena arena;
+
+	luaL_checkany(L, 1);
+	carton_newarena(L, &arena);
+	carton_pack(&arena, 1, &plan, NULL);
+	return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* A list of steps, packed for a child to obey. */
+#ifndef CARTON_PLAN_H
+#define CARTON_PLAN_H
+
+#include <stdint.h>
+
+#include "step.h"
+
+struct carton_step {
+	int (*perform)(struct carton_context *ctx, const void *fields);
+	const void *fields;
+};
+
+struct carton_plan {
+	uint32_t nsteps;
+	struct carton_step *steps;
+	struct carton_trace *trace; /* one for each step, or NULL */
+	uint32_t *progress;	    /* steps done so far, where the parent can see it */
+	int channel;		    /* the child's end */
+	int parent;		    /* pidfd of the parent, or -1 */
+	uint64_t mask;		    /* signals blocked in the caller before it made the child */
+};
+
+/* Obey a plan in a new process: child.c */
+_Noreturn void carton_child(const struct carton_plan *plan);
+
+const char *carton_call_word(uint32_t call); /* "move_mount", or a finding: plan.c */
+
+#endif

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes as pidfds: wait, signal, how they ended.
+ * @module carton.exec */
+#include "process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "names.h"
+#include "sys.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+struct carton_process *carton_newprocess(lua_State *L)
+{
+	return carton_newbox(L, CARTON_PROCESS, sizeof(struct carton_process), 2);
+}
+
+struct carton_process *carton_checkprocess(lua_State *L, int arg)
+{
+	struct carton_process *p = luaL_checkudata(L, arg, CARTON_PROCESS);
+
+	if (p->handle.fd < 0)
+		luaL_error(L, "closed process");
+	return p;
+}
+
+int carton_reap(struct carton_process *p, bool block)
+{
+	siginfo_t info;
+	long r;
+
+	if (p->ended)
+		return 1;
+	memset(&info, 0, sizeof(info));
+	do
+		r = sys_call(SYS_waitid, P_PIDFD, p->handle.fd, &info,
+			     WEXITED | (block ? 0 : WNOHANG), &p->usage);
+	while (r == -EINTR);
+	if (r < 0)
+		return (int)r;
+	if (info.si_pid == 0)
+		return 0;
+	p->ended = true;
+	p->code = info.si_code;
+	p->status = info.si_status;
+	return 1;
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* poll(2) that goes on after a signal; timeout in seconds, negative: none. */
+static int poll_for(struct pollfd *fds, nfds_t count, double timeout)
+{
+	double end = now() + timeout;
+	int r;
+
+	do {
+		int ms = -1;
+
+		if (timeout >= 0) {
+			double left = (end - now()) * 1000;
+
+			ms = left <= 0 ? 0 : left > 1e9 ? 1000000000 : (int)(left + 0.999);
+		}
+		r = poll(fds, count, ms);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+static void push_status(lua_State *L, const struct carton_process *p)
+{
+	lua_createtable(L, 0, 6);
+	if (p->code == CLD_EXITED) {
+		lua_pushinteger(L, p->status);
+		lua_setfield(L, -2, "code");
+		lua_pushliteral(L, "exited");
+	} else {
+		lua_pushinteger(L, 128 + p->status);
+		lua_setfield(L, -2, "code");
+		lua_pushstring(L, carton_name_of(carton_signal_names, (unsigned long)p->status));
+		lua_setfield(L, -2, "signal");
+		lua_pushboolean(L, p->code == CLD_DUMPED);
+		lua_setfield(L, -2, "core_dumped");
+		lua_pushliteral(L, "signalled");
+	}
+	lua_setfield(L, -2, "cause");
+	lua_createtable(L, 0, 3);
+	lua_pushnumber(L, (double)p->usage.ru_utime.tv_sec + (double)p->usage.ru_utime.tv_usec / 1e6);
+	lua_setfield(L, -2, "user");
+	lua_pushnumber(L, (double)p->usage.ru_stime.tv_sec + (double)p->usage.ru_stime.tv_usec / 1e6);
+	lua_setfield(L, -2, "system");
+	lua_pushinteger(L, (lua_Integer)p->usage.ru_maxrss * 1024);
+	lua_setfield(L, -2, "maxrss");
+	lua_setfield(L, -2, "usage");
+}
+
+/***
+Wait for the end of a child.
+@function process:wait
+@tparam[opt] number timeout seconds; without it, as long as it takes
+@treturn ?table `{ code =, cause = "exited" | "signalled", signal = "SIGKILL", core_dumped =, usage = { user =, system =, maxrss = } }`
+  (seconds, bytes; code is 128+n after a signal), or nil when time is up
+@raise `carton.error`: `ECHILD` not a child of ours
+@see waitid(2)
+*/
+static int process_wait(lua_State *L)
+{
+	struct carton_process *p = luaL_checkudata(L, 1, CARTON_PROCESS);
+	double timeout = luaL_optnumber(L, 2, -1);
+	int r;
+
+	if (!p->ended) {
+		carton_checkprocess(L, 1);
+		if (timeout >= 0) {
+			struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
+
+			r = poll_for(&fd, 1, timeout);
+			if (r <= 0) {
+				if (r < 0)
+					return carton_raise(L, "wait", NULL, -r);
+				lua_pushnil(L);
+				return 1;
+			}
+		}
+		r = carton_reap(p, true);
+		if (r < 0)
+			return carton_raise(L, "wait", NULL, -r);
+	}
+	push_status(L, p);
+	return 1;
+}
+
+static int to_signal(lua_State *L, int arg)
+{
+	if (lua_isinteger(L, arg))
+		return (int)lua_tointeger(L, arg);
+	for (const struct carton_choice *c = carton_signal_names; c->name; c++)
+		if (strcmp(c->name, luaL_checkstring(L, arg)) == 0 ||
+		    strcmp(c->name + 3, lua_tostring(L, arg)) == 0)
+			return (int)c->value;
+	return luaL_argerror(L, arg, "unknown signal");
+}
+
+/***
+Send a signal.
+@function process:kill
+@tparam[opt="SIGKILL"] string|int signal name or number
+@tparam[opt] table options `{ group = true }`: to all of the process group that it leads
+@treturn boolean false when the process has ended already
+@raise `carton.error`: `EPERM` not ours to signal
+@see pidfd_send_signal(2)
+*/
+static int process_kill(lua_State *L)
+{
+	struct carton_process *p = luaL_checkudata(L, 1, CARTON_PROCESS);
+	int signal = lua_isnoneornil(L, 2) ? SIGKILL : to_signal(L, 2);
+	bool group = false;
+	long r;
+
+	if (lua_istable(L, 3)) {
+		lua_getfield(L, 3, "group");
+		group = lua_toboolean(L, -1);
+	}
+	if (p->ended) {
+		lua_pushboolean(L, 0);
+		return 1;
+	}
+	carton_checkprocess(L, 1);
+	if (group) /* our child and not reaped: the number is still its own */
+		r = kill(-p->pid, signal) < 0 ? -errno : 0;
+	else
+		r = sys_call(SYS_pidfd_send_signal, p->handle.fd, signal, NULL, 0);
+	if (r < 0 && r != -ESRCH)
+		return carton_raise(L, "kill", NULL, (int)-r);
+	lua_pushboolean(L, r == 0);
+	return 1;
+}
+
+/***
+Tell the process id, as the caller's pid namespace numbers it.
+@function process:pid
+@treturn int
+*/
+static int process_pid(lua_State *L)
+{
+	struct carton_process *p = luaL_checkudata(L, 1, CARTON_PROCESS);
+
+	lua_pushinteger(L, p->pid);
+	return 1;
+}
+
+/***
+Look whether the process has not ended yet.
+@function process:is_alive
+@treturn boolean
+*/
+static int process_is_alive(lua_State *L)
+{
+	struct carton_process *p = luaL_checkudata(L, 1, CARTON_PROCESS);
+	struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
+
+	lua_pushboolean(L, !p->ended && p->handle.fd >= 0 && poll_for(&fd, 1, 0) == 0);
+	return 1;
+}
+
+/***
+The near side of the terminal that a step `exec.terminal` opened.
+@function process:terminal
+@treturn ?descriptor
+*/
+static int process_terminal(lua_State *L)
+{
+	luaL_checkudata(L, 1, CARTON_PROCESS);
+	lua_getiuservalue(L, 1, CARTON_PROCESS_TERMINAL);
+	return 1;
+}
+
+/***
+What each step took, when the process was spawned with `trace`.
+@function process:trace
+@treturn ?{table,...} `{ step = index, began = microseconds, took = microseconds, errno = 0 }`
+*/
+static int process_trace(lua_State *L)
+{
+	luaL_checkudata(L, 1, CARTON_PROCESS);
+	lua_getiuservalue(L, 1, CARTON_PROCESS_TRACE);
+	return 1;
+}
+
+/***
+Have a handle of any process.
+@function open_process
+@tparam int pid
+@treturn process which can be waited for only by its parent
+@raise `carton.error`: `ESRCH` no such process
+@see pidfd_open(2)
+*/
+static int exec_open_process(lua_State *L)
+{
+	lua_Integer pid = luaL_checkinteger(L, 1);
+	struct carton_process *p = carton_newprocess(L);
+	long fd = sys_call(SYS_pidfd_open, pid == 0 ? getpid() : pid, 0);
+
+	if (fd < 0)
+		return carton_raise(L, "open_process", lua_pushfstring(L, "%I", (LUAI_UACINT)pid),
+				    (int)-fd);
+	p->handle.fd = (int)fd;
+	p->pid = pid == 0 ? getpid() : (pid_t)pid;
+	return 1;
+}
+
+/***
+Wait until one of several children ends.
+@function wait_any
+@tparam {process,...} processes
+@tparam[opt] number timeout seconds
+@treturn ?int its place in the list, nil when time is up
+@treturn ?table its status, as of `process:wait`
+@see poll(2), waitid(2)
+*/
+static int exec_wait_any(lua_State *L)
+{
+	double timeout = luaL_optnumber(L, 2, -1);
+	lua_Unsigned n;
+	struct pollfd *fds;
+	int r;
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	n = lua_rawlen(L, 1);
+	luaL_argcheck(L, n > 0 && n < 1000000, 1, "list of processes expected");
+	fds = lua_newuserdatauv(L, n * sizeof(*fds), 0);
+	for (lua_Unsigned i = 0; i < n; i++) {
+		struct carton_process *p;
+
+		lua_rawgeti(L, 1, (lua_Integer)i + 1);
+		p = luaL_checkudata(L, -1, CARTON_PROCESS);
+		lua_pop(L, 1);
+		fds[i].fd = p->ended ? -1 : p->handle.fd;
+		fds[i].events = POLLIN;
+		fds[i].revents = 0;
+		if (p->ended) {
+			lua_pushinteger(L, (lua_Integer)i + 1);
+			push_status(L, p);
+			return 2;
+		}
+	}
+	r = poll_for(fds, n, timeout);
+	if (r < 0)
+		return carton_raise(L, "wait_any", NULL, -r);
+	for (lua_Unsigned i = 0; i < n && r > 0; i++) {
+		if (fds[i].revents) {
+			struct carton_process *p;
+
+			lua_pushinteger(L, (lua_Integer)i + 1);
+			lua_rawgeti(L, 1, (lua_Integer)i + 1);
+			p = lua_touserdata(L, -1);
+			r = carton_reap(p, true);
+			if (r < 0)
+				return carton_raise(L, "wait_any", NULL, -r);
+			lua_pop(L, 1);
+			push_status(L, p);
+			return 2;
+		}
+	}
+	lua_pushnil(L);
+	return 1;
+}
+
+/***
+Wait until something is ready.
+@function poll
+@tparam {table,...} list of `{ handle or descriptor, "r" | "w" | "rw" }`; a process is ready when it has ended
+@tparam[opt] number timeout seconds
+@treturn {int,...} places in the list of what is ready; empty when time is up
+@see poll(2)
+*/
+static int exec_poll(lua_State *L)
+{
+	double timeout = luaL_optnumber(L, 2, -1);
+	struct pollfd *fds;
+	lua_Unsigned n;
+	lua_Integer ready = 0;
+	int r;
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	n = lua_rawlen(L, 1);
+	luaL_argcheck(L, n < 1000000, 1, "list is too long");
+	fds = lua_newuserdatauv(L, (n + 1) * sizeof(*fds), 0);
+	for (lua_Unsigned i = 0; i < n; i++) {
+		const char *events;
+		struct carton_handle *h;
+
+		lua_rawgeti(L, 1, (lua_Integer)i + 1);
+		luaL_argexpected(L, lua_istable(L, -1), 1, "list of { handle, events }");
+		lua_rawgeti(L, -1, 1);
+		h = carton_tohandle(L, -1);
+		fds[i].fd = h ? h->fd : (int)luaL_checkinteger(L, -1);
+		lua_rawgeti(L, -2, 2);
+		events = luaL_optstring(L, -1, "r");
+		fds[i].events = (short)((strchr(events, 'r') ? POLLIN : 0) |
+					(strchr(events, 'w') ? POLLOUT : 0));
+		fds[i].revents = 0;
+		lua_pop(L, 3);
+	}
+	do {
+		double before = now();
+
+		r = poll(fds, n, timeout < 0 ? -1 : timeout > 1e6 ? 1000000000 : (int)(timeout * 1000 + 0.999));
+		if (timeout >= 0)
+			timeout = timeout - (now() - before) > 0 ? timeout - (now() - before) : 0;
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return carton_raise(L, "poll", NULL, errno);
+	lua_createtable(L, r, 0);
+	for (lua_Unsigned i = 0; i < n; i++) {
+		if (fds[i].revents) {
+			lua_pushinteger(L, (lua_Integer)i + 1);
+			lua_rawseti(L, -2, ++ready);
+		}
+	}
+	return 1;
+}
+
+static int exec_signal_number(lua_State *L)
+{
+	lua_pushinteger(L, to_signal(L, 1));
+	return 1;
+}
+
+static int exec_signal_name(lua_State *L)
+{
+	lua_pushstring(L, carton_name_of(carton_signal_names,
+					 (unsigned long)luaL_checkinteger(L, 1)));
+	return 1;
+}
+
+static int exec_stop_self(lua_State *L)
+{
+	(void)L;
+	raise(SIGSTOP);
+	return 0;
+}
+
+void carton_open_process(lua_State *L)
+{
+	static const luaL_Reg methods[] = {{"wait", process_wait},
+					   {"kill", process_kill},
+					   {"pid", process_pid},
+					   {"is_alive", process_is_alive},
+					   {"terminal", process_terminal},
+					   {"trace", process_trace},
+					   {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"spawn", carton_spawn},
+					     {"open_process", exec_open_process},
+					     {"wait_any", exec_wait_any},
+					     {"poll", exec_poll},
+					     {"signal_number", exec_signal_number},
+					     {"signal_name", exec_signal_name},
+					     {"stop_self", exec_stop_self},
+					     {NULL, NULL}};
+
+	carton_newhandletype(L, CARTON_PROCESS, methods);
+	luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* Lookups inside a root file system and inside procfs: by descriptor, and never out of either. */
+#include "sys.h"
+
+#include "step.h"
+
+#include <limits.h>
+#include <linux/errno.h>
+#include <linux/magic.h>
+#include <string.h>
+
+#include "util.h"
+
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
+
+#define PROC_ROOT_INODE 1 /* no other inode of a procfs has this number */
+#define LOOKUP_TRIES	64
+
+void carton_tell(struct carton_context *ctx, const char *text)
+{
+	copy_text(ctx->report.text, sizeof(ctx->report.text), text ? text : "");
+}
+
+/* All lookups below end here. AT_FDCWD as the root is the caller's own view of the file system. */
+static int lookup(struct carton_context *ctx, const char *path, int flags, unsigned int mode,
+		  uint64_t resolve)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
+		.mode = flags & O_CREAT ? mode : 0,
+		.resolve = resolve | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd = -EAGAIN;
+
+	if (ctx->root != AT_FDCWD)
+		how.resolve |= RESOLVE_IN_ROOT;
+	/* EAGAIN: something was renamed while ".." was looked up; whoever does so forever loses */
+	for (int tries = 0; fd == -EAGAIN && tries < LOOKUP_TRIES; tries++)
+		fd = sys_openat2(ctx->root, *path ? path : ".", &how);
+	return (int)fd;
+}
+
+/* Make what is missing of a directory. Each prefix is looked up from the root, so that links and
+ * ".." count from there; only a single name is ever made, in a directory that is open. */
+static int make_directories(struct carton_context *ctx, const char *path, uint64_t resolve)
+{
+	char prefix[PATH_MAX];
+	size_t end = 0;
+	int dir;
+
+	if (strlen(path) >= sizeof(prefix))
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, -ENAMETOOLONG);
+	dir = lookup(ctx, *path == '/' ? "/" : ".", O_PATH | O_DIRECTORY, 0, resolve);
+	if (dir < 0)
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, dir);
+	for (;;) {
+		size_t begin;
+		long made = 0;
+		int next;
+
+		while (path[end] == '/')
+			end++;
+		if (!path[end])
+			return dir;
+		begin = end;
+		while (path[end] && path[end] != '/')
+			end++;
+		memcpy(prefix, path, end);
+		prefix[end] = '\0';
+
+		next = lookup(ctx, prefix, O_PATH, 0, resolve);
+		if (next == -ENOENT) {
+			/* EEXIST: somebody else made it, or it is a link to nowhere. mkdirat(2)
+			 * follows none, and the second lookup fails then. */
+			made = sys_mkdirat(dir, prefix + begin, 0755);
+			if (made == 0 || made == -EEXIST)
+				next = lookup(ctx, prefix, O_PATH, 0, resolve);
+		}
+		sys_close(dir);
+		if (next < 0) {
+			carton_tell(ctx, prefix);
+			if (made < 0 && made != -EEXIST)
+				return carton_fail(ctx, CARTON_CALL_MKDIR, made);
+			return carton_fail(ctx, CARTON_CALL_OPENAT2, next);
+		}
+		dir = next;
+	}
+}
+
+static int open_parent(struct carton_context *ctx, const char *path, bool create, uint64_t resolve)
+{
+	char parent[PATH_MAX];
+	size_t end = strlen(path), begin;
+	int dir;
+
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	begin = end;
+	while (begin > 0 && path[begin - 1] != '/')
+		begin--;
+	if (begin >= sizeof(parent) || end - begin >= sizeof(ctx->last))
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, -ENAMETOOLONG);
+	/* A copy, for a trailing slash would have the kernel follow a link after all. */
+	memcpy(ctx->last, path + begin, end - begin);
+	ctx->last[end - begin] = '\0';
+	memcpy(parent, path, begin);
+	parent[begin] = '\0';
+	/* ".." below a descriptor would climb out of the root. */
+	if (!ctx->last[0] || strcmp(ctx->last, ".") == 0 || strcmp(ctx->last, "..") == 0)
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, -EEXIST);
+
+	dir = lookup(ctx, parent, O_PATH | O_DIRECTORY, 0, resolve);
+	if (dir == -ENOENT && create)
+		return make_directories(ctx, parent, resolve);
+	return dir < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, dir) : dir;
+}
+
+static int make_file(struct carton_context *ctx, const char *path, uint64_t resolve)
+{
+	int dir = open_parent(ctx, path, true, resolve);
+	long fd;
+
+	if (dir < 0)
+		return dir;
+	fd = sys_openat(dir, ctx->last,
+			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
+	if (fd >= 0) {
+		sys_close((int)fd);
+		fd = sys_openat(dir, ctx->last, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	} else if (fd == -EEXIST) {
+		/* As above: somebody else made it, or a link to nowhere. */
+		fd = lookup(ctx, path, O_PATH, 0, resolve);
+	}
+	sys_close(dir);
+	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, fd) : (int)fd;
+}
+
+int carton_root_open(struct carton_context *ctx, const char *path, int flags)
+{
+	uint64_t resolve = flags & CARTON_OPEN_NOFOLLOW ? RESOLVE_NO_SYMLINKS : 0;
+	int fd = lookup(ctx, path, O_PATH, 0, resolve);
+
+	if (fd == -ENOENT && flags & CARTON_OPEN_CREATE_DIR)
+		return make_directories(ctx, path, resolve);
+	if (fd == -ENOENT && flags & CARTON_OPEN_CREATE_FILE)
+		return make_file(ctx, path, resolve);
+	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, fd) : fd;
+}
+
+int carton_root_openat(struct carton_context *ctx, const char *path, int flags, unsigned int mode)
+{
+	int fd = lookup(ctx, path, flags, mode, 0);
+
+	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, fd) : fd;
+}
+
+int carton_root_parent(struct carton_context *ctx, const char *path, bool create, const char **last)
+{
+	*last = ctx->last;
+	return open_parent(ctx, path, create, 0);
+}
+
+static bool is_proc_root(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	return sys_fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC &&
+	       sys_fstat(fd, &st) == 0 && st.st_ino == PROC_ROOT_INODE;
+}
+
+int carton_proc(struct carton_context *ctx)
+{
+	long fd, fs;
+
+	if (ctx->proc >= 0)
+		return ctx->proc;
+	fd = sys_openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	if (fd >= 0) {
+		if (is_proc_root((int)fd))
+			return ctx->proc = (int)fd;
+		sys_close((int)fd);
+	}
+	/* No /proc, or an impostor: one of our own that is attached nowhere. */
+	fs = sys_fsopen("proc");
+	if (fs < 0)
+		return carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
+	fd = sys_fsconfig((int)fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	if (fd < 0) {
+		sys_close((int)fs);
+		return carton_fail(ctx, CARTON_CALL_FSCONFIG, fd);
+	}
+	fd = sys_fsmount((int)fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	sys_close((int)fs);
+	if (fd < 0)
+		return carton_fail(ctx, CARTON_CALL_FSMOUNT, fd);
+	return ctx->proc = (int)fd;
+}
+
+int carton_proc_open(struct carton_context *ctx, const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+	};
+	int proc = carton_proc(ctx);
+	long fd = -EAGAIN;
+
+	if (proc < 0)
+		return proc;
+	for (int tries = 0; fd == -EAGAIN && tries < LOOKUP_TRIES; tries++)
+		fd = sys_openat2(proc, path, &how);
+	if (fd < 0) {
+		carton_tell(ctx, path);
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, fd);
+	}
+	return (int)fd;
+}
+
+int carton_proc_write(struct carton_context *ctx, const char *path, const char *value,
+		      size_t length)
+{
+	int fd = carton_proc_open(ctx, path, O_WRONLY);
+	long written;
+
+	if (fd < 0)
+		return fd;
+	written = sys_write(fd, value, length);
+	sys_close(fd);
+	if (written == (long)length)
+		return 0;
+	carton_tell(ctx, path);
+	return carton_fail(ctx, CARTON_CALL_WRITE, written < 0 ? written : -EIO);
+}

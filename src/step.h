@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/* Steps as the child sees them: what each primitive is told, what it may use, how it reports.
+ * No Lua here. Strings and arrays live in the plan's arena, at the same address in the child. */
+#ifndef CARTON_STEP_H
+#define CARTON_STEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CARTON_EXIT_SETUP 125
+#define CARTON_UNSET (-1) /* an integer field that was not given */
+
+/* What went wrong, more closely than errno says: the system call, or a check of our own. */
+#define CARTON_CALLS(X)                                                                            \
+	X(NONE, "")                                                                                \
+	X(OPEN, "open")                                                                            \
+	X(OPENAT2, "openat2")                                                                      \
+	X(OPEN_TREE, "open_tree")                                                                  \
+	X(MOVE_MOUNT, "move_mount")                                                                \
+	X(FSOPEN, "fsopen")                                                                        \
+	X(FSCONFIG, "fsconfig")                                                                    \
+	X(FSMOUNT, "fsmount")                                                                      \
+	X(MOUNT_SETATTR, "mount_setattr")                                                          \
+	X(MOUNT, "mount")                                                                          \
+	X(UMOUNT, "umount2")                                                                       \
+	X(PIVOT_ROOT, "pivot_root")                                                                \
+	X(MKDIR, "mkdirat")                                                                        \
+	X(MKNOD, "mknodat")                                                                        \
+	X(SYMLINK, "symlinkat")                                                                    \
+	X(WRITE, "write")                                                                          \
+	X(READ, "read")                                                                            \
+	X(CHMOD, "fchmod")                                                                         \
+	X(CHOWN, "fchownat")                                                                       \
+	X(FSTAT, "fstat")                                                                          \
+	X(FSTATFS, "fstatfs")                                                                      \
+	X(CHDIR, "chdir")                                                                          \
+	X(GETCWD, "getcwd")                                                                        \
+	X(CHROOT, "chroot")                                                                        \
+	X(UNSHARE, "unshare")                                                                      \
+	X(SETNS, "setns")                                                                          \
+	X(CLONE, "clone3")                                                                         \
+	X(SETSID, "setsid")                                                                        \
+	X(SETPGID, "setpgid")                                                                      \
+	X(IOCTL, "ioctl")                                                                          \
+	X(DUP, "dup")                                                                              \
+	X(CLOSE_RANGE, "close_range")                                                              \
+	X(PRCTL, "prctl")                                                                          \
+	X(CAPSET, "capset")                                                                        \
+	X(SETGROUPS, "setgroups")                                                                  \
+	X(SETRESUID, "setresuid")                                                                  \
+	X(SETRESGID, "setresgid")                                                                  \
+	X(PRLIMIT, "prlimit")                                                                      \
+	X(SCHED, "sched_setattr")                                                                  \
+	X(AFFINITY, "sched_setaffinity")                                                           \
+	X(IOPRIO, "ioprio_set")                                                                    \
+	X(PERSONALITY, "personality")                                                              \
+	X(SETHOSTNAME, "sethostname")                                                              \
+	X(SETDOMAINNAME, "setdomainname")                                                          \
+	X(KEYCTL, "keyctl")                                                                        \
+	X(SOCKET, "socket")                                                                        \
+	X(SEND, "sendmsg")                                                                         \
+	X(EXECVE, "execve")                                                                        \
+	X(POLL, "poll")                                                                            \
+	/* checks: the subject of the step is not what it has to be */                             \
+	X(CHECK_DEVICE, "is not that device")                                                      \
+	X(CHECK_PROC, "is not a proc file system")                                                 \
+	X(CHECK_USER, "has no such user")                                                          \
+	X(CHECK_GROUP, "has no such group")                                                        \
+	X(CHECK_PASSWD, "is not a regular file")                                                   \
+	X(CHECK_SYSCTL, "belongs to no namespace of its own")                                      \
+	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
+	X(CHECK_CWD, "is outside of the root file system")                                         \
+	X(CHECK_PARENT, "lost its parent")                                                         \
+	X(CHECK_SYNC, "was refused by the parent")                                                 \
+	/* why exec failed: text holds the interpreter or loader */                                \
+	X(WHY_INTERPRETER, "interpreter is missing")                                               \
+	X(WHY_LOADER, "program's ELF interpreter is missing")                                      \
+	X(WHY_NOEXEC, "is on a noexec mount")
+
+enum carton_call {
+#define X(name, word) CARTON_CALL_##name,
+	CARTON_CALLS(X)
+#undef X
+};
+
+enum carton_report_kind { CARTON_REPORT_FAILED = 1, CARTON_REPORT_SYNC, CARTON_REPORT_FD };
+
+/* One message from child to parent; smaller than any socket buffer, so always whole. */
+struct carton_report {
+	uint32_t kind;
+	uint32_t step;	/* index into the plan: the parent knows the words */
+	int32_t errnum; /* errno, positive */
+	uint32_t call;	/* enum carton_call */
+	char text[240]; /* what the kernel or the file system says of it: a path, a log line */
+};
+
+/* What a step took: shared with the parent while a plan is traced. */
+struct carton_trace {
+	uint64_t began; /* microseconds, CLOCK_MONOTONIC */
+	uint64_t ended; /* 0: never came to it */
+	int32_t errnum;
+};
+
+/* What one step leaves for the next, in the process that performs them. */
+struct carton_context {
+	int root;    /* O_PATH descriptor: targets are resolved inside it */
+	int proc;    /* root of a verified procfs, -1 until carton_proc opened it */
+	int channel; /* socket to the parent, -1 outside of a plan */
+	int parent;  /* pidfd of the parent, -1 outside of a plan */
+	int masked;  /* an attached, empty, read-only directory to mask others with, or -1 */
+	bool fresh;  /* in a plan (a new process), not in the calling process */
+	char last[256]; /* what carton_root_parent last pointed at */
+	struct carton_report report;
+};
+
+/* Record which call failed, and pass its -errno on: `return carton_fail(ctx, CARTON_CALL_X, r)`. */
+static inline int carton_fail(struct carton_context *ctx, enum carton_call call, long result)
+{
+	ctx->report.call = call;
+	return (int)result;
+}
+
+/* Copy what a failure is about into the report; cut off when too long. */
+void carton_tell(struct carton_context *ctx, const char *text);
+
+/* ---- lookups inside a root file system: root.c ---- */
+
+#define CARTON_OPEN_CREATE_DIR	1 /* make it and its parents as directories when missing */
+#define CARTON_OPEN_CREATE_FILE 2 /* make it as an empty file when missing */
+#define CARTON_OPEN_NOFOLLOW	4 /* refuse symbolic links anywhere in the path: ELOOP */
+
+/* An O_PATH descriptor of `path` inside ctx->root, or -errno; never leaves the root. */
+int carton_root_open(struct carton_context *ctx, const char *path, int flags);
+/* Open with ordinary open flags inside ctx->root (O_CLOEXEC is added), or -errno. */
+int carton_root_openat(struct carton_context *ctx, const char *path, int flags, unsigned int mode);
+/* Open the parent directory of `path` (made when `create`) and point at its last component, a copy
+ * in ctx->last without trailing slashes. -EEXIST where there is none: "/", "." and "..". */
+int carton_root_parent(struct carton_context *ctx, const char *path, bool create,
+		       const char **last);
+/* These set ctx->report.call themselves: a caller can return what they return. */
+
+/* A descriptor of the root of a verified procfs, kept in ctx->proc; -errno. */
+int carton_proc(struct carton_context *ctx);
+/* Open `path` below it with ordinary open flags, crossing no mount and no link but `self`. */
+int carton_proc_open(struct carton_context *ctx, const char *path, int flags);
+/* Write `value` whole, in one write, to `path` below it. */
+int carton_proc_write(struct carton_context *ctx, const char *path, const char *value,
+		      size_t length);
+
+/* ---- what each primitive is told ---- */
+
+struct carton_strings {
+	const char **items; /* ends with NULL */
+	uint32_t count;
+};
+
+struct carton_fds {
+	const int *items;
+	uint32_t count;
+};
+
+struct carton_option { /* one parameter of a file system */
+	const char *key;
+	const char *value; /* NULL: a flag */
+};
+
+struct carton_options {
+	const struct carton_option *items;
+	uint32_t count;
+};
+
+struct carton_attributes { /* mount attributes: MOUNT_ATTR_* */
+	uint64_t set;
+	uint64_t clear;
+};
+
+struct carton_idmap_entry {
+	uint32_t container_id;
+	uint32_t host_id;
+	uint32_t size;
+};
+
+struct carton_idmap {
+	const struct carton_idmap_entry *items;
+	uint32_t count;
+};
+
+struct carton_rlimit {
+	int resource;
+	uint64_t soft;
+	uint64_t hard;
+};
+
+struct carton_rlimits {
+	const struct carton_rlimit *items;
+	uint32_t count;
+};
+
+struct carton_ids {
+	const uint32_t *items;
+	uint32_t count;
+	bool given;
+};
+
+/* namespace.c */
+struct step_unshare {
+	uint64_t kinds; /* CLONE_NEW* */
+};
+struct step_enter {
+	struct carton_fds namespaces;
+	int process;	/* pidfd, or CARTON_UNSET */
+	uint64_t kinds; /* of the process */
+};
+struct step_idmap {
+	int64_t pid; /* 0: the caller */
+	struct carton_idmap uids;
+	struct carton_idmap gids;
+	bool setgroups; /* leave setgroups(2) allowed */
+};
+struct step_time_offsets {
+	int64_t monotonic; /* seconds */
+	int64_t boottime;
+};
+struct step_hostname {
+	const char *name;
+};
+struct step_network_up {
+	const char *interface;
+};
+
+/* mount.c */
+struct step_bind {
+	const char *source; /* NULL when tree is given */
+	int tree;	    /* descriptor of a detached tree, or CARTON_UNSET */
+	const char *target;
+	bool recursive;
+	bool create;   /* make a missing target */
+	bool optional; /* do nothing where the source does not exist */
+	bool nofollow; /* refuse symbolic links in the target */
+	int idmap;     /* user namespace for an idmapped mount, or CARTON_UNSET */
+	struct carton_attributes options;
+	uint64_t propagation; /* MS_* or 0 */
+};
+struct step_attach {
+	int tree;
+	const char *target;
+	bool create;
+	bool nofollow;
+};
+struct step_filesystem {
+	const char *type;
+	const char *source; /* NULL: the type */
+	const char *target;
+	bool create;
+	bool nofollow;
+	struct carton_options data;
+	struct carton_attributes options;
+};
+struct step_overlay {
+	struct carton_strings lower; /* uppermost first */
+	const char *upper;	     /* NULL with work: see temporary */
+	const char *work;
+	bool temporary;		     /* upper and work on a tmpfs that goes with the mount */
+	const char *size;	     /* of that tmpfs, NULL: the kernel's default */
+	const char *target;
+	bool create;
+	struct carton_options data;
+	struct carton_attributes options;
+};
+struct step_setattr {
+	const char *target;
+	bool recursive;
+	bool optional;
+	struct carton_attributes options;
+	int idmap;
+};
+struct step_propagation {
+	const char *target;
+	uint64_t propagation; /* MS_PRIVATE, ... */
+	bool recursive;
+};
+struct step_move {
+	const char *source;
+	const char *target;
+};
+struct step_unmount {
+	const char *target;
+	bool detach;
+	bool force;
+	bool nofollow;
+};
+struct step_pivot_root {
+	const char *new_root; /* NULL: what was mounted on "/" by earlier steps */
+	const char *put_old;  /* NULL: the old root is detached */
+};
+struct step_mkdir {
+	const char *target;
+	uint32_t mode;
+	bool parents;
+	bool optional; /* one that is there already is fine */
+};
+struct step_write {
+	const char *target;
+	const char *content;
+	uint64_t length;
+	uint32_t mode;
+	bool append;
+	bool create;
+};
+struct step_symlink {
+	const char *target; /* what the link holds */
+	const char *path;   /* where the link is */
+	bool optional;	    /* one that is there already is fine */
+};
+struct step_device {
+	const char *path;
+	const char *source; /* host's node to bind where mknod is not allowed */
+	uint32_t type;	    /* S_IFCHR or S_IFBLK */
+	int64_t major;
+	int64_t minor;
+	uint32_t mode;
+	bool bind; /* bind the host's node; false: mknod */
+};
+struct step_paths {
+	struct carton_strings paths; /* those that do not exist are skipped */
+};
+struct step_chown {
+	const char *target;
+	int64_t uid;
+	int64_t gid;
+};
+struct step_chmod {
+	const char *target;
+	uint32_t mode;
+};
+
+/* exec.c */
+struct step_sync {
+	const char *name;
+};
+struct step_exec {
+	struct carton_strings args;
+	struct carton_strings env;
+	const char *path; /* NULL: args[0], searched in PATH of env when it has no slash */
+	int64_t init;	  /* memfd of the init that runs it as its child, or CARTON_UNSET */
+	const char **init_args; /* with init: three places for carton_exec_exec, then args, NULL */
+};
+struct step_chdir {
+	const char *path;
+};
+struct step_descriptors {
+	struct carton_fds fds; /* become 0, 1, 2, ...; -1: stays as it is */
+};
+struct step_terminal {
+	const char *ptmx;    /* of the devpts instance inside */
+	const char *console; /* bind the terminal there as well, or NULL */
+	int64_t rows, columns;
+};
+struct step_die_with_parent {
+	int64_t signal;
+};
+struct step_flag {
+	bool unused;
+};
+struct step_controlling {
+	int64_t fd;
+};
+
+/* privilege.c */
+struct step_capabilities {
+	uint64_t bounding, permitted, effective, inheritable, ambient;
+	bool has_bounding, has_permitted, has_effective, has_inheritable, has_ambient;
+};
+struct step_rlimits {
+	struct carton_rlimits limits;
+};
+struct step_user {
+	const char *user;  /* name or decimal id, looked up in `passwd`; or NULL and uid */
+	const char *group; /* name or decimal id, NULL: the user's */
+	int64_t uid, gid;  /* or CARTON_UNSET */
+	struct carton_strings groups; /* supplementary, names or ids */
+	bool has_groups;	      /* false: none, or those of the group file for a named user */
+	bool keep_groups;	      /* leave the caller's supplementary groups */
+};
+struct step_number {
+	int64_t value;
+};
+struct step_scheduler {
+	uint32_t policy;
+	int64_t nice;
+	int64_t priority;
+	uint64_t flags;
+	uint64_t runtime, deadline, period; /* nanoseconds */
+};
+struct step_ioprio {
+	uint32_t class;
+	int64_t priority;
+};
+struct step_affinity {
+	uint64_t cpus[16]; /* a bit for each processor */
+};
+struct step_sysctl {
+	const char *name;  /* with dots or slashes */
+	const char *value;
+};
+
+/* A detached mount of a file system, or -errno: mount.c. */
+int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
+
+/* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
+#define CARTON_PERFORM(name) int carton_##name(struct carton_context *ctx, const void *fields)
+CARTON_PERFORM(namespace_unshare);
+CARTON_PERFORM(namespace_enter);
+CARTON_PERFORM(namespace_idmap);
+CARTON_PERFORM(namespace_time_offsets);
+CARTON_PERFORM(namespace_hostname);
+CARTON_PERFORM(namespace_domainname);
+CARTON_PERFORM(namespace_network_up);
+CARTON_PERFORM(mount_bind);
+CARTON_PERFORM(mount_attach);
+CARTON_PERFORM(mount_filesystem);
+CARTON_PERFORM(mount_overlay);
+CARTON_PERFORM(mount_setattr);
+CARTON_PERFORM(mount_propagation);
+CARTON_PERFORM(mount_move);
+CARTON_PERFORM(mount_unmount);
+CARTON_PERFORM(mount_pivot_root);
+CARTON_PERFORM(mount_mkdir);
+CARTON_PERFORM(mount_write);
+CARTON_PERFORM(mount_symlink);
+CARTON_PERFORM(mount_device);
+CARTON_PERFORM(mount_mask);
+CARTON_PERFORM(mount_readonly);
+CARTON_PERFORM(mount_chown);
+CARTON_PERFORM(mount_chmod);
+CARTON_PERFORM(exec_sync);
+CARTON_PERFORM(exec_exec);
+CARTON_PERFORM(exec_chdir);
+CARTON_PERFORM(exec_chroot);
+CARTON_PERFORM(exec_descriptors);
+CARTON_PERFORM(exec_terminal);
+CARTON_PERFORM(exec_die_with_parent);
+CARTON_PERFORM(exec_setsid);
+CARTON_PERFORM(exec_setpgid);
+CARTON_PERFORM(exec_controlling);
+CARTON_PERFORM(exec_fork);
+CARTON_PERFORM(privilege_capabilities);
+CARTON_PERFORM(privilege_no_new_privs);
+CARTON_PERFORM(privilege_rlimits);
+CARTON_PERFORM(privilege_user);
+CARTON_PERFORM(privilege_umask);
+CARTON_PERFORM(privilege_oom_score_adj);
+CARTON_PERFORM(privilege_scheduler);
+CARTON_PERFORM(privilege_ioprio);
+CARTON_PERFORM(privilege_affinity);
+CARTON_PERFORM(privilege_personality);
+CARTON_PERFORM(privilege_sysctl);
+CARTON_PERFORM(privilege_session_keyring);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/* What lies in a root file system: directories, files, links, devices, masked and read-only paths. */
+#include "step.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "sys.h"
+
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
+
+/* Modes of new files are what the step says, whatever the caller's umask. */
+static long without_umask(long nr, long a, long b, long c, long d)
+{
+	long mask = sys_call(SYS_umask, 0);
+	long r = sys_call(nr, a, b, c, d);
+
+	sys_call(SYS_umask, mask);
+	return r;
+}
+
+int carton_mount_mkdir(struct carton_context *ctx, const void *fields)
+{
+	const struct step_mkdir *f = fields;
+	const char *last;
+	int parent = carton_root_parent(ctx, f->target, f->parents, &last);
+	int fd;
+	long r;
+
+	if (parent < 0)
+		return parent;
+	r = without_umask(SYS_mkdirat, parent, (long)last, f->mode, 0);
+	sys_close(parent);
+	if (r == 0)
+		return 0;
+	if (r != -EEXIST || !f->optional)
+		return carton_fail(ctx, CARTON_CALL_MKDIR, r);
+	fd = carton_root_openat(ctx, f->target, O_PATH | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	return 0;
+}
+
+/* An existing file is looked at before it is opened for writing: a FIFO would block, a device act. */
+static int open_regular(struct carton_context *ctx, const struct step_write *f)
+{
+	struct stat seen, st;
+	const char *last;
+	int fd = carton_root_open(ctx, f->target, 0);
+	long r;
+
+	if (fd == -ENOENT && f->create) {
+		int parent = carton_root_parent(ctx, f->target, true, &last);
+
+		if (parent < 0)
+			return parent;
+		r = without_umask(SYS_openat, parent, (long)last,
+				  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->mode);
+		sys_close(parent);
+		return r < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, r) : (int)r;
+	}
+	if (fd < 0)
+		return fd;
+	r = sys_fstat(fd, &seen);
+	sys_close(fd);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	if (!S_ISREG(seen.st_mode))
+		return carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
+	fd = carton_root_openat(ctx, f->target,
+				O_WRONLY | O_NONBLOCK | O_NOCTTY | (f->append ? O_APPEND : 0), 0);
+	if (fd < 0)
+		return fd;
+	r = sys_fstat(fd, &st);
+	if (r == 0 && (st.st_ino != seen.st_ino || st.st_dev != seen.st_dev))
+		r = carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
+	else if (r == 0 && !f->append)
+		r = sys_call(SYS_ftruncate, fd, 0);
+	if (r < 0) {
+		sys_close(fd);
+		return (int)r;
+	}
+	return fd;
+}
+
+int carton_mount_write(struct carton_context *ctx, const void *fields)
+{
+	const struct step_write *f = fields;
+	uint64_t done = 0;
+	long r = 0;
+	int fd = open_regular(ctx, f);
+
+	if (fd < 0)
+		return fd;
+	while (done < f->length) {
+		r = sys_write(fd, f->content + done, f->length - done);
+		if (r == -EINTR)
+			continue;
+		if (r <= 0)
+			break;
+		done += (uint64_t)r;
+	}
+	sys_close(fd);
+	if (done < f->length)
+		return carton_fail(ctx, CARTON_CALL_WRITE, r < 0 ? r : -EIO);
+	return 0;
+}
+
+int carton_mount_symlink(struct carton_context *ctx, const void *fields)
+{
+	const struct step_symlink *f = fields;
+	const char *last;
+	int parent = carton_root_parent(ctx, f->path, true, &last);
+	long r;
+
+	if (parent < 0)
+		return parent;
+	r = sys_call(SYS_symlinkat, f->target, parent, last);
+	sys_close(parent);
+	if (r == -EEXIST && f->optional)
+		return 0;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_SYMLINK, r) : 0;
+}
+
+/* A host's device node, by descriptor, proved to be the device it is taken for. */
+static int open_device(struct carton_context *ctx, const char *path, const struct step_device *f)
+{
+	struct stat st;
+	long fd = sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+	long r;
+
+	if (fd < 0) {
+		carton_tell(ctx, path);
+		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+	}
+	r = sys_fstat((int)fd, &st);
+	if (r == 0 && (!(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) ||
+		       (f->type && (st.st_mode & S_IFMT) != f->type) ||
+		       (f->major >= 0 && major(st.st_rdev) != (unsigned long)f->major) ||
+		       (f->minor >= 0 && minor(st.st_rdev) != (unsigned long)f->minor)))
+		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
+	if (r < 0) {
+		carton_tell(ctx, path);
+		sys_close((int)fd);
+		return (int)r;
+	}
+	return (int)fd;
+}
+
+static int bind_at(struct carton_context *ctx, int source, int target, bool recursive,
+		   uint64_t attributes)
+{
+	struct mount_attr attr = {.attr_set = attributes};
+	long tree = sys_open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+						      (recursive ? AT_RECURSIVE : 0));
+	long r = 0;
+
+	if (tree < 0)
+		return carton_fail(ctx, CARTON_CALL_OPEN_TREE, tree);
+	if (attributes)
+		r = sys_mount_setattr((int)tree, recursive ? AT_RECURSIVE : 0, &attr);
+	if (r < 0) {
+		carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r);
+	} else {
+		r = sys_move_mount((int)tree, target);
+		if (r < 0)
+			carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
+	}
+	sys_close((int)tree);
+	return (int)r;
+}
+
+static int bind_device(struct carton_context *ctx, const struct step_device *f)
+{
+	int r, to, fd = open_device(ctx, f->source ? f->source : f->path, f);
+
+	if (fd < 0)
+		return fd;
+	to = carton_root_open(ctx, f->path, CARTON_OPEN_CREATE_FILE);
+	r = to < 0 ? to : bind_at(ctx, fd, to, false, 0);
+	sys_close(fd);
+	if (to >= 0)
+		sys_close(to);
+	return r;
+}
+
+int carton_mount_device(struct carton_context *ctx, const void *fields)
+{
+	const struct step_device *f = fields;
+	struct stat st;
+	const char *last;
+	int64_t wanted_major = f->major, wanted_minor = f->minor;
+	uint32_t type = f->type;
+	int parent;
+	long r, fd;
+
+	if (f->bind)
+		return bind_device(ctx, f);
+	if (wanted_major < 0 || wanted_minor < 0) { /* as the host's node has it */
+		int source = open_device(ctx, f->source ? f->source : f->path, f);
+
+		if (source < 0)
+			return source;
+		r = sys_fstat(source, &st);
+		sys_close(source);
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+		wanted_major = major(st.st_rdev);
+		wanted_minor = minor(st.st_rdev);
+		type = st.st_mode & S_IFMT;
+	}
+	if (type == 0)
+		type = S_IFCHR;
+	parent = carton_root_parent(ctx, f->path, true, &last);
+	if (parent < 0)
+		return parent;
+	r = without_umask(SYS_mknodat, parent, (long)last, type | f->mode,
+			  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
+	if (r < 0) {
+		sys_close(parent);
+		return carton_fail(ctx, CARTON_CALL_MKNOD, r);
+	}
+	/* what was made may have been swapped for something else since */
+	fd = sys_openat(parent, last, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	sys_close(parent);
+	if (fd < 0)
+		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+	r = sys_fstat((int)fd, &st);
+	sys_close((int)fd);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	if ((st.st_mode & S_IFMT) != type || (int64_t)major(st.st_rdev) != wanted_major ||
+	    (int64_t)minor(st.st_rdev) != wanted_minor)
+		return carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
+	return 0;
+}
+
+/* Mask a directory: one empty read-only tmpfs for all of them, attached at the first. */
+static int mask_directory(struct carton_context *ctx, int target)
+{
+	static const struct carton_option data[] = {{"nr_inodes", "2"}, {"mode", "0555"}};
+	struct step_filesystem empty = {
+		.type = "tmpfs",
+		.data = {data, 2},
+		.options = {.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				   MOUNT_ATTR_NOEXEC}};
+	int tree;
+	long r;
+
+	if (ctx->masked >= 0)
+		return bind_at(ctx, ctx->masked, target, false, 0);
+	tree = carton_filesystem_create(ctx, &empty);
+	if (tree < 0)
+		return tree;
+	r = sys_move_mount(tree, target);
+	if (r < 0) {
+		sys_close(tree);
+		return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
+	}
+	ctx->masked = tree;
+	return 0;
+}
+
+int carton_mount_mask(struct carton_context *ctx, const void *fields)
+{
+	static const struct step_device null = {.type = S_IFCHR, .major = 1, .minor = 3};
+	const struct step_paths *f = fields;
+	int null_fd = -1, r = 0;
+
+	for (uint32_t i = 0; i < f->paths.count && r == 0; i++) {
+		struct stat st;
+		int fd = carton_root_open(ctx, f->paths.items[i], 0);
+
+		if (fd == -ENOENT || fd == -ENOTDIR)
+			continue;
+		r = fd < 0 ? fd : (int)sys_fstat(fd, &st);
+		if (r == 0 && S_ISDIR(st.st_mode)) {
+			r = mask_directory(ctx, fd);
+		} else if (r == 0) {
+			if (null_fd < 0)
+				null_fd = open_device(ctx, "/dev/null", &null);
+			r = null_fd < 0 ? null_fd : bind_at(ctx, null_fd, fd, false, 0);
+		}
+		if (r < 0)
+			carton_tell(ctx, f->paths.items[i]);
+		if (fd >= 0)
+			sys_close(fd);
+	}
+	if (null_fd >= 0)
+		sys_close(null_fd);
+	return r;
+}
+
+int carton_mount_readonly(struct carton_context *ctx, const void *fields)
+{
+	const struct step_paths *f = fields;
+	int r = 0;
+
+	for (uint32_t i = 0; i < f->paths.count && r == 0; i++) {
+		int fd = carton_root_open(ctx, f->paths.items[i], 0);
+
+		if (fd == -ENOENT || fd == -ENOTDIR)
+			continue;
+		r = fd < 0 ? fd : bind_at(ctx, fd, fd, true, MOUNT_ATTR_RDONLY);
+		if (r < 0)
+			carton_tell(ctx, f->paths.items[i]);
+		if (fd >= 0)
+			sys_close(fd);
+	}
+	return r;
+}
+
+int carton_mount_chown(struct carton_context *ctx, const void *fields)
+{
+	const struct step_chown *f = fields;
+	int fd = carton_root_open(ctx, f->target, 0);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_call(SYS_fchownat, fd, "", f->uid, f->gid, AT_EMPTY_PATH);
+	sys_close(fd);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHOWN, r) : 0;
+}
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+int carton_mount_chmod(struct carton_context *ctx, const void *fields)
+{
+	const struct step_chmod *f = fields;
+	int fd = carton_root_open(ctx, f->target, 0);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_call(SYS_fchmodat2, fd, "", f->mode, AT_EMPTY_PATH);
+	sys_close(fd);
+	if (r == -ENOSYS) { /* before Linux 6.6: opened again, which not every type of file allows */
+		struct stat st;
+
+		fd = carton_root_openat(ctx, f->target, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+		if (fd < 0)
+			return fd;
+		r = sys_fstat(fd, &st);
+		if (r == 0)
+			r = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)
+				    ? sys_call(SYS_fchmod, fd, f->mode)
+				    : -EINVAL;
+		sys_close(fd);
+	}
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHMOD, r) : 0;
+}
