@@ -249,10 +249,16 @@ void carton_decode_strings(struct carton_arena *arena, const struct carton_field
 
 void carton_decode_args(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
+	struct carton_strings *list = out;
+	const char **items;
+
 	expect(arena, lua_istable(arena->L, -1), "list of strings");
 	carton_decode_strings(arena, field, out);
-	if (((struct carton_strings *)out)->count == 0)
+	if (list->count == 0)
 		carton_badfield(arena, "is empty");
+	items = carton_alloc(arena, (list->count + 1 + CARTON_ARGS_SPARE) * sizeof(char *));
+	memcpy(items + CARTON_ARGS_SPARE, list->items, (list->count + 1) * sizeof(char *));
+	list->items = items + CARTON_ARGS_SPARE;
 }
 
 void carton_decode_groups(struct carton_arena *arena, const struct carton_field *field, void *out)

@@ -6,6 +6,7 @@
 
 #include <linux/errno.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <string.h>
 

@@ -19,7 +19,6 @@ struct carton_plan {
 	uint32_t *progress;	    /* steps done so far, where the parent can see it */
 	int channel;		    /* the child's end */
 	int parent;		    /* pidfd of the parent, or -1 */
-	uint64_t mask;		    /* signals blocked in the caller before it made the child */
 };
 
 /* Obey a plan in a new process: child.c */

@@ -169,20 +169,12 @@ static bool is_proc_root(int fd)
 	       sys_fstat(fd, &st) == 0 && st.st_ino == PROC_ROOT_INODE;
 }
 
-int carton_proc(struct carton_context *ctx)
+/* One of our own, attached nowhere. */
+static int private_proc(struct carton_context *ctx)
 {
-	long fd, fs;
+	long fs = sys_fsopen("proc");
+	long fd;
 
-	if (ctx->proc >= 0)
-		return ctx->proc;
-	fd = sys_openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		if (is_proc_root((int)fd))
-			return ctx->proc = (int)fd;
-		sys_close((int)fd);
-	}
-	/* No /proc, or an impostor: one of our own that is attached nowhere. */
-	fs = sys_fsopen("proc");
 	if (fs < 0)
 		return carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
 	fd = sys_fsconfig((int)fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
@@ -192,24 +184,55 @@ int carton_proc(struct carton_context *ctx)
 	}
 	fd = sys_fsmount((int)fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	sys_close((int)fs);
-	if (fd < 0)
-		return carton_fail(ctx, CARTON_CALL_FSMOUNT, fd);
-	return ctx->proc = (int)fd;
+	return fd < 0 ? carton_fail(ctx, CARTON_CALL_FSMOUNT, fd) : (int)fd;
 }
 
-int carton_proc_open(struct carton_context *ctx, const char *path, int flags)
+int carton_proc(struct carton_context *ctx)
+{
+	long fd;
+
+	if (ctx->proc >= 0)
+		return ctx->proc;
+	fd = sys_openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	if (fd >= 0 && !is_proc_root((int)fd)) { /* an impostor */
+		sys_close((int)fd);
+		fd = -ENOENT;
+	}
+	if (fd < 0)
+		fd = private_proc(ctx);
+	return fd < 0 ? (int)fd : (ctx->proc = (int)fd);
+}
+
+static long open_below(int proc, const char *path, int flags)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
 	};
-	int proc = carton_proc(ctx);
 	long fd = -EAGAIN;
+
+	for (int tries = 0; fd == -EAGAIN && tries < LOOKUP_TRIES; tries++)
+		fd = sys_openat2(proc, path, &how);
+	return fd;
+}
+
+int carton_proc_open(struct carton_context *ctx, const char *path, int flags)
+{
+	int proc = carton_proc(ctx);
+	long fd;
 
 	if (proc < 0)
 		return proc;
-	for (int tries = 0; fd == -EAGAIN && tries < LOOKUP_TRIES; tries++)
-		fd = sys_openat2(proc, path, &how);
+	fd = open_below(proc, path, flags);
+	if (fd == -EXDEV || fd == -EROFS) { /* something is mounted over it, or it is read-only */
+		int own = private_proc(ctx);
+
+		if (own >= 0) {
+			sys_close(proc);
+			ctx->proc = own;
+			fd = open_below(own, path, flags);
+		}
+	}
 	if (fd < 0) {
 		carton_tell(ctx, path);
 		return carton_fail(ctx, CARTON_CALL_OPENAT2, fd);

@@ -10,6 +10,8 @@
 
 #define CARTON_EXIT_SETUP 125
 #define CARTON_UNSET (-1) /* an integer field that was not given */
+#define CARTON_ARGS_SPARE 3 /* places for the init before args[0] */
+#define CARTON_FDS_MAX 256   /* descriptors that a program gets; handles of later steps lie above */
 
 /* What went wrong, more closely than errno says: the system call, or a check of our own. */
 #define CARTON_CALLS(X)                                                                            \
@@ -340,11 +342,10 @@ struct step_sync {
 	const char *name;
 };
 struct step_exec {
-	struct carton_strings args;
+	struct carton_strings args; /* with CARTON_ARGS_SPARE free places before it */
 	struct carton_strings env;
 	const char *path; /* NULL: args[0], searched in PATH of env when it has no slash */
 	int64_t init;	  /* memfd of the init that runs it as its child, or CARTON_UNSET */
-	const char **init_args; /* with init: three places for carton_exec_exec, then args, NULL */
 };
 struct step_chdir {
 	const char *path;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What an embedding program needs: the version, and the function that opens the core. */
+#ifndef CARTON_H
+#define CARTON_H
+
+#include <lua.h>
+
+#define CARTON_VERSION "0.1.0"
+
+#define CARTON_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Push the table of `require "carton.core"`; for luaL_requiref or package.preload. */
+CARTON_API int luaopen_carton_core(lua_State *L);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* The built-in init: runs a program as its child, passes signals on, reaps. A program of its own,
+ * without a C library, that is carried inside of carton and executed from memory:
+ * carton-init CHANNEL PATH ARG... */
+#include "sys.h"
+
+#include <asm/ioctls.h>
+#include <linux/errno.h>
+#include <linux/wait.h>
+
+#include "search.h"
+#include "util.h"
+
+#define EVERY_SIGNAL (~(uint64_t)0)
+
+#ifdef CARTON_HAVE_RAW
+/* What the compiler may call on its own. */
+void *memcpy(void *to, const void *from, size_t n);
+void *memset(void *to, int byte, size_t n);
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = ((const char *)from)[i];
+	return to;
+}
+
+void *memset(void *to, int byte, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = (char)byte;
+	return to;
+}
+#endif
+
+static int parse_number(const char *text)
+{
+	long n = 0;
+
+	for (; *text >= '0' && *text <= '9' && n < 100000000; text++)
+		n = n * 10 + (*text - '0');
+	return n < 100000000 ? (int)n : -1;
+}
+
+static void mask_signals(uint64_t mask)
+{
+	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+static _Noreturn void run_program(int channel, const char *const args[], const char *const env[])
+{
+	struct carton_report report = {.kind = CARTON_REPORT_FAILED, .step = UINT32_MAX};
+	int self = (int)sys_getpid();
+	long r;
+
+	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's. */
+	sys_call(SYS_setpgid, 0, 0);
+	sys_ioctl(0, TIOCSPGRP, &self);
+	mask_signals(0);
+	r = carton_search_exec(&report, args[0][0] ? args[0] : NULL, args + 1, env);
+	report.errnum = (int32_t)-r;
+	if (channel >= 0)
+		sys_write(channel, &report, sizeof(report));
+	sys_exit(r == -ENOENT ? 127 : 126);
+}
+
+/* Take in all who have ended, ours and those whose parents left them; exit with our own. */
+static void reap(int program)
+{
+	int status = 0;
+	long pid;
+
+	for (;;) {
+		pid = sys_call(SYS_wait4, -1, &status, WNOHANG | __WALL, NULL);
+		if (pid == -EINTR)
+			continue;
+		if (pid <= 0)
+			return;
+		if (pid != program)
+			continue;
+		if ((status & 0x7f) == 0)
+			sys_exit((status >> 8) & 0xff);
+		sys_exit(128 + (status & 0x7f));
+	}
+}
+
+static _Noreturn void run(int argc, const char *const args[], const char *const env[])
+{
+	uint64_t every = EVERY_SIGNAL;
+	int channel;
+	long pid, sig;
+
+	if (argc < 4)
+		sys_exit(CARTON_EXIT_SETUP);
+	channel = parse_number(args[1]);
+	if (channel >= 0)
+		sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+	mask_signals(EVERY_SIGNAL);
+	{
+		struct clone_args fork = {.exit_signal = SIGCHLD};
+
+		pid = sys_call(SYS_clone3, &fork, sizeof(fork));
+	}
+	if (pid == 0)
+		run_program(channel, args + 2, env);
+	if (pid < 0) {
+		struct carton_report report = {.kind = CARTON_REPORT_FAILED, .step = UINT32_MAX,
+					       .call = CARTON_CALL_CLONE, .errnum = (int32_t)-pid};
+
+		if (channel >= 0)
+			sys_write(channel, &report, sizeof(report));
+		sys_exit(CARTON_EXIT_SETUP);
+	}
+	/* Nobody shall wait for us to let go of a pipe, and the parent not for the channel. */
+	sys_call(SYS_close_range, 0, ~0U, 0);
+	for (;;) {
+		sig = sys_call(SYS_rt_sigtimedwait, &every, NULL, NULL, sizeof(every));
+		if (sig == SIGCHLD)
+			reap((int)pid);
+		else if (sig > 0)
+			sys_call(SYS_kill, pid, sig);
+	}
+}
+
+#ifdef CARTON_HAVE_RAW
+_Noreturn void carton_init_start(const long *stack);
+
+_Noreturn void carton_init_start(const long *stack)
+{
+	const char *const *args = (const char *const *)(stack + 1);
+
+	run((int)stack[0], args, args + stack[0] + 1);
+}
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n"
+	"_start:\n\t"
+	"xor %ebp, %ebp\n\t"
+	"mov %rsp, %rdi\n\t"
+	"and $-16, %rsp\n\t"
+	"call carton_init_start\n\t"
+	"hlt\n");
+#else
+__asm__(".globl _start\n"
+	"_start:\n\t"
+	"mov x29, xzr\n\t"
+	"mov x0, sp\n\t"
+	"bl carton_init_start\n\t"
+	"brk 0\n");
+#endif
+#else
+int main(int argc, char *argv[], char *envp[])
+{
+	run(argc, (const char *const *)argv, (const char *const *)envp);
+}
+#endif

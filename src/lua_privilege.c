@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking at privileges.
+ * @module carton.privilege */
+#include "tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#include "error.h"
+#include "handle.h"
+#include "names.h"
+#include "util.h"
+
+static int last_capability(void)
+{
+	int cap = 0;
+
+	while (cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0)
+		cap++;
+	return cap - 1;
+}
+
+static void push_set(lua_State *L, uint64_t set)
+{
+	lua_Integer n = 0;
+
+	lua_newtable(L);
+	for (int cap = 0; cap < 64; cap++) {
+		const char *name = carton_name_of(carton_capability_names, (unsigned long)cap);
+
+		if (!(set >> cap & 1))
+			continue;
+		if (name)
+			lua_pushstring(L, name);
+		else
+			lua_pushfstring(L, "%d", cap);
+		lua_rawseti(L, -2, ++n);
+	}
+}
+
+static void push_numbers(lua_State *L, const char *text)
+{
+	lua_Integer n = 0;
+	char *end;
+
+	lua_newtable(L);
+	for (;; text = end) {
+		unsigned long number = strtoul(text, &end, 10);
+
+		if (end == text)
+			return;
+		lua_pushinteger(L, (lua_Integer)number);
+		lua_rawseti(L, -2, ++n);
+	}
+}
+
+/* One line of /proc/PID/status: "CapEff:\t000001ffffffffff". */
+static void take_line(lua_State *L, const char *line)
+{
+	static const struct {
+		const char *key, *name;
+	} sets[] = {{"CapInh:", "inheritable"}, {"CapPrm:", "permitted"},
+		    {"CapEff:", "effective"},	{"CapBnd:", "bounding"},
+		    {"CapAmb:", "ambient"}};
+
+	for (size_t i = 0; i < countof(sets); i++) {
+		if (strncmp(line, sets[i].key, 7) == 0) {
+			push_set(L, strtoull(line + 7, NULL, 16));
+			lua_setfield(L, -2, sets[i].name);
+		}
+	}
+	if (strncmp(line, "Uid:", 4) == 0 || strncmp(line, "Gid:", 4) == 0) {
+		lua_pushinteger(L, strtol(line + 4, NULL, 10));
+		lua_setfield(L, -2, line[0] == 'U' ? "uid" : "gid");
+	} else if (strncmp(line, "Groups:", 7) == 0) {
+		push_numbers(L, line + 7);
+		lua_setfield(L, -2, "groups");
+	} else if (strncmp(line, "NoNewPrivs:", 11) == 0) {
+		lua_pushboolean(L, strtol(line + 11, NULL, 10) != 0);
+		lua_setfield(L, -2, "no_new_privs");
+	} else if (strncmp(line, "Umask:", 6) == 0) {
+		lua_pushfstring(L, "%s", line + 6 + strspn(line + 6, "\t "));
+		lua_setfield(L, -2, "umask");
+	} else if (strncmp(line, "SigCgt:", 7) == 0) {
+		lua_pushinteger(L, (lua_Integer)strtoull(line + 7, NULL, 16));
+		lua_setfield(L, -2, "caught");
+	}
+}
+
+/***
+Tell the privileges of a process.
+@function get
+@tparam[opt=0] int pid 0: the caller
+@treturn table `{ uid =, gid =, groups = {}, bounding = {}, permitted = {}, effective = {}, inheritable = {}, ambient = {}, no_new_privs =, umask = "0022", caught = }`;
+  sets are lists of names such as `NET_ADMIN`, `caught` the signals with a handler, a bit each
+@raise `carton.error`: `ENOENT` no such process
+@see capabilities(7), proc(5)
+*/
+static int privilege_get(lua_State *L)
+{
+	lua_Integer pid = luaL_optinteger(L, 1, 0);
+	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
+	const char *path = pid == 0 ? lua_pushliteral(L, "/proc/self/status")
+				    : lua_pushfstring(L, "/proc/%I/status", (LUAI_UACINT)pid);
+	char text[8192], *line = text;
+	ssize_t n;
+
+	h->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (h->fd < 0)
+		return carton_raise(L, "get", path, errno);
+	n = read(h->fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return carton_raise(L, "get", path, errno);
+	text[n] = '\0';
+	lua_newtable(L);
+	while (line && *line) {
+		char *end = strchr(line, '\n');
+
+		if (end)
+			*end++ = '\0';
+		take_line(L, line);
+		line = end;
+	}
+	return 1;
+}
+
+/***
+List the names of all capabilities that this kernel has.
+@function capability_names
+@treturn {string,...} in the order of their numbers
+@see capabilities(7)
+*/
+static int privilege_capability_names(lua_State *L)
+{
+	int last = last_capability();
+
+	push_set(L, last >= 63 ? ~(uint64_t)0 : ((uint64_t)2 << last) - 1);
+	return 1;
+}
+
+/***
+Tell the number of the last capability that this kernel has.
+@function last_capability
+@treturn int
+@see capabilities(7)
+*/
+static int privilege_last_capability(lua_State *L)
+{
+	lua_pushinteger(L, last_capability());
+	return 1;
+}
+
+void carton_open_privilege(lua_State *L)
+{
+	static const luaL_Reg functions[] = {{"get", privilege_get},
+					     {"capability_names", privilege_capability_names},
+					     {"last_capability", privilege_last_capability},
+					     {NULL, NULL}};
+
+	luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* luaopen_carton_core: the tables of functions and types, nothing else.
+ * @module carton.core */
+#include "carton.h"
+
+#include <lauxlib.h>
+
+#include "error.h"
+#include "plan_lua.h"
+#include "primitive.h"
+#include "process.h"
+#include "tables.h"
+
+static void new_table(lua_State *L, const char *name, void (*open)(lua_State *L))
+{
+	lua_newtable(L);
+	carton_set_primitives(L, name);
+	open(L);
+	lua_setfield(L, -2, name);
+}
+
+static void open_exec(lua_State *L)
+{
+	carton_open_spawn(L);
+	carton_open_process(L);
+	carton_open_descriptor(L);
+	lua_getfield(L, -1, "exec"); /* exec here: replace the calling program */
+	lua_setfield(L, -2, "replace");
+}
+
+CARTON_API int luaopen_carton_core(lua_State *L)
+{
+	lua_createtable(L, 0, 16);
+	carton_open_error(L);
+	new_table(L, "namespace", carton_open_namespace);
+	new_table(L, "mount", carton_open_mount);
+	new_table(L, "exec", open_exec);
+	new_table(L, "privilege", carton_open_privilege);
+	new_table(L, "host", carton_open_host);
+	lua_pushcfunction(L, carton_validate);
+	lua_setfield(L, -2, "validate");
+	lua_pushliteral(L, CARTON_VERSION);
+	lua_setfield(L, -2, "version");
+	return 1;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The modules of lua/ as embed.lua compiles them into the program. */
+#ifndef CARTON_MODULES_H
+#define CARTON_MODULES_H
+
+struct carton_module {
+	const char *name; /* "carton.rootfs"; NULL at the end */
+	const unsigned char *data;
+	unsigned long size;
+};
+
+extern const struct carton_module carton_modules[];
+
+#endif
