@@ -326,6 +326,17 @@ static int core_try(lua_State *L)
 		L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, try_finish), 0);
 }
 
+/***
+Raise a plain string, with file and line of the recipe: a wrong argument is its author's bug.
+@function misuse
+@tparam string message
+@raise always
+*/
+static int core_misuse(lua_State *L)
+{
+	return carton_misuse(L, "%s", luaL_checkstring(L, 1));
+}
+
 static void push_errnos(lua_State *L)
 {
 	lua_createtable(L, countof(errnos), countof(errnos));
@@ -349,6 +360,8 @@ void carton_open_error(lua_State *L)
 	lua_setfield(L, -2, "check");
 	lua_pushcfunction(L, core_try);
 	lua_setfield(L, -2, "try");
+	lua_pushcfunction(L, core_misuse);
+	lua_setfield(L, -2, "misuse");
 	push_errnos(L);
 	lua_setfield(L, -2, "errno");
 }

@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: MIT
+--- Sets of capabilities: the default one, and changes to it.
+-- @module carton.capability
+local core = require("carton.core")
+local capability = {}
+
+--- What root in a container has unless it is said otherwise: the default of Podman.
+-- @see capabilities(7)
+capability.default = {
+  "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
+  "SETPCAP", "SETUID", "SYS_CHROOT",
+}
+
+local function bare(name)
+  if type(name) ~= "string" then
+    core.misuse("capabilities: a name is a string, got " .. type(name))
+  end
+  return (name:upper():gsub("^CAP_", ""))
+end
+
+local function each(list, apply)
+  if type(list) == "string" then
+    list = { list }
+  elseif type(list) ~= "table" then
+    core.misuse("capabilities: a list of names expected, got " .. type(list))
+  end
+  for _, name in ipairs(list) do
+    apply(bare(name))
+  end
+end
+
+local function has_all(list)
+  local found = false
+  each(list, function(name) found = found or name == "ALL" end)
+  return found
+end
+
+--- Work out a set.
+-- @tparam ?table|string wish nil: the default; `"all"`, `"none"`, or
+--   `{ add = names, drop = names }`, where `"all"` stands for every one that the caller may pass on
+-- @treturn {string,...} names without `CAP_`, sorted
+-- @raise a string that says what is wrong with the wish
+-- @usage capability.resolve{ drop = "all", add = { "NET_BIND_SERVICE" } }
+function capability.resolve(wish)
+  if wish == nil then
+    return capability.default
+  elseif wish == "all" then
+    wish = { add = "all" }
+  elseif wish == "none" then
+    return {}
+  elseif type(wish) ~= "table" then
+    core.misuse("capabilities: table, \"all\" or \"none\" expected, got " .. type(wish))
+  end
+  for key in pairs(wish) do
+    if key ~= "add" and key ~= "drop" and key ~= "ambient" then
+      core.misuse(("capabilities: unknown field '%s'"):format(tostring(key)))
+    end
+  end
+  local set, names = {}, {}
+  local add, drop = wish.add or {}, wish.drop or {}
+  if has_all(add) then
+    each(core.privilege.get().bounding, function(name) set[name] = true end)
+  elseif not has_all(drop) then
+    each(capability.default, function(name) set[name] = true end)
+  end
+  each(drop, function(name) set[name] = nil end)
+  each(add, function(name) set[name] = name ~= "ALL" or nil end)
+  for name in pairs(set) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+return capability

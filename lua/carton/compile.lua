@@ -1,0 +1,389 @@
+-- SPDX-License-Identifier: MIT
+--- From a container's fields to a plan: the order of the steps, each with why it stands there.
+-- @module carton.compile
+local core = require("carton.core")
+local capability = require("carton.capability")
+local idmap = require("carton.idmap")
+local stdio = require("carton.stdio")
+local host = core.host
+local compile = {}
+
+local KINDS <const> = { "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts" }
+local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
+
+--- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
+local function namespaces(fields)
+  local wish = fields.namespaces or {}
+  local new, joined = {}, {}
+  for _, kind in ipairs(KINDS) do
+    local value = wish[kind]
+    if value == nil and kind == "net" and fields.network == "host" then
+      value = "host"
+    elseif value == nil and kind == "user" then
+      value = fields.idmap ~= nil or host.euid() ~= 0
+    elseif value == nil and kind == "time" then
+      value = fields.time_offsets ~= nil
+    elseif value == nil then
+      value = true
+    end
+    if value == true or value == "new" then
+      new[kind] = true
+    elseif value and value ~= "host" then
+      joined[kind] = value
+    end
+  end
+  -- what belongs to another user namespace can be entered only from inside of that one
+  for _, value in pairs(joined) do
+    if wish.user == nil and type(value) == "table" and value.fields
+      and namespaces(value.fields).user then
+      new.user, joined.user = nil, value
+    end
+  end
+  return new, joined
+end
+
+--- A set of kinds as the kernel's words, in a fixed order.
+local function names(set)
+  local list = {}
+  for _, kind in ipairs(KINDS) do
+    if set[kind] then
+      list[#list + 1] = kind
+    end
+  end
+  return list
+end
+
+--- Facts that decide how a step has to be done.
+local function gather(fields)
+  local new, joined = namespaces(fields)
+  local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
+  facts.userns = new.user or joined.user ~= nil or host.euid() ~= 0
+  -- to join what the caller may enter and the new user namespace may not, that one comes later
+  facts.late = new.user and facts.has_join
+  if new.user then
+    local layout = type(fields.rootfs) == "table" and fields.rootfs.idmap
+    facts.map = idmap.resolve(fields.idmap or layout or "auto")
+  end
+  facts.ownroot = new.mnt
+  return facts
+end
+
+--- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
+local function adapt(step, facts)
+  local name, changed = step[1], nil
+  if not facts.userns then
+    if name == "mount.devpts" and step.gid == nil then
+      changed = { gid = "5" } -- group tty, which has to be mapped: pts(4)
+    end
+  elseif name == "mount.overlay" then
+    changed = { data = { userxattr = true } }
+    for key, value in pairs(step.data or {}) do
+      changed.data[key] = value
+    end
+  elseif name == "mount.device" and step.bind == nil then
+    changed = { bind = true } -- mknod(2) is refused there
+  elseif (name == "mount.proc" and not (facts.new.pid or facts.joined.pid))
+    or (name == "mount.sysfs" and not (facts.new.net or facts.joined.net)) then
+    return { "mount.bind", source = step.target, target = step.target, recursive = true,
+      options = step.options }
+  elseif name == "mount.mqueue" and not (facts.new.ipc or facts.joined.ipc) then
+    return { "mount.bind", source = "/dev/mqueue", target = step.target, optional = true }
+  end
+  if not changed then
+    return step
+  end
+  for key, value in pairs(step) do
+    if changed[key] == nil then
+      changed[key] = value
+    end
+  end
+  return changed
+end
+
+local function layout(fields)
+  local rootfs = fields.rootfs
+  if type(rootfs) == "string" then
+    return require("carton.rootfs").dir(rootfs)
+  end
+  return rootfs or {}
+end
+
+local function environment(fields, extra)
+  local env = { PATH = PATH, HOME = "/", TERM = fields.terminal and "xterm" or nil }
+  if fields.user == nil or fields.user == "root" or fields.user == "0" then
+    env.HOME = "/root"
+  end
+  for key, value in pairs(fields.env or {}) do
+    if math.type(key) == "integer" then
+      local name, text = tostring(value):match("^([^=]+)=(.*)$")
+      if not name then
+        core.misuse(("container: field 'env': '%s' is not NAME=VALUE"):format(value))
+      end
+      env[name] = text
+    elseif value == false then
+      env[key] = nil
+    else
+      env[key] = value
+    end
+  end
+  for key, value in pairs(extra) do
+    env[key] = value
+  end
+  return env
+end
+
+local function user_step(user, map)
+  user = user or (map and map.user)
+  if user == nil then
+    return { "privilege.user", uid = 0, gid = 0 }
+  elseif type(user) == "table" then
+    return { "privilege.user", uid = user.uid, gid = user.gid, user = user.user,
+      group = user.group, groups = user.groups }
+  end
+  local name, group = tostring(user):match("^([^:]*):(.*)$")
+  return { "privilege.user", user = name or tostring(user), group = group }
+end
+
+--- The list of descriptors, and what tells the program their names: sd_listen_fds(3).
+local function descriptors(fields, fds, facts)
+  local list, labels = { fds[1], fds[2], fds[3] }, {}
+  for name in pairs(fields.descriptors or {}) do
+    labels[#labels + 1] = name
+  end
+  if #labels == 0 then
+    return list, {}
+  end
+  table.sort(labels)
+  for i, name in ipairs(labels) do
+    list[3 + i] = fields.descriptors[name]
+  end
+  return list, {
+    LISTEN_FDS = tostring(#labels),
+    LISTEN_FDNAMES = table.concat(labels, ":"),
+    LISTEN_PID = facts.new.pid and (fields.init and "2" or "1") or nil,
+  }
+end
+
+local function add_namespaces(add, fields, facts, handles)
+  local new, joined = facts.new, facts.joined
+  if facts.has_join then
+    add { "namespace.enter", namespaces = handles }
+  end
+  if facts.late then
+    add { "namespace.unshare", kinds = names(new) }
+  end
+  if joined.pid or (facts.late and new.pid) then
+    add { "exec.fork" } -- only a child is inside
+  end
+  if new.user then
+    if facts.map.single then -- which the process may write itself: user_namespaces(7)
+      add { "namespace.idmap", uids = facts.map.uids, gids = facts.map.gids }
+    else
+      add { "sync", name = "idmap" }
+    end
+    if facts.map.root and not facts.map.single then
+      add { "privilege.user", uid = 0, gid = 0 } -- who makes files below has to be mapped
+    end
+  elseif joined.user then
+    add { "privilege.user", uid = 0, gid = 0 }
+  end
+  if new.time then
+    local offsets = fields.time_offsets or {}
+    add { "namespace.time_offsets", monotonic = offsets.monotonic, boottime = offsets.boottime }
+  end
+  if new.uts then
+    add { "namespace.hostname", name = fields.hostname or fields.name or "carton" }
+    if fields.domainname then
+      add { "namespace.domainname", name = fields.domainname }
+    end
+  end
+  if new.net then
+    add(LOOPBACK)
+  end
+end
+
+local function add_root(add, fields, facts)
+  local mounts = require("carton.mounts")
+  local list = layout(fields)
+  add { "mount.propagation", propagation = "rprivate" } -- nothing below reaches the host
+  for _, step in ipairs(list) do
+    add(adapt(step, facts))
+  end
+  for _, mount in ipairs(fields.mounts or {}) do
+    add(adapt(mounts.step(mount), facts))
+  end
+  for _, device in ipairs(fields.devices or {}) do
+    local step = type(device) == "table" and device or { path = device }
+    local copy = { "mount.device" }
+    for key, value in pairs(step) do
+      copy[key] = value
+    end
+    add(adapt(copy, facts))
+  end
+  local names_of = {}
+  for name in pairs(fields.sysctl or {}) do
+    names_of[#names_of + 1] = name
+  end
+  table.sort(names_of)
+  for _, name in ipairs(names_of) do
+    add { "privilege.sysctl", name = name, value = tostring(fields.sysctl[name]) }
+  end
+  if fields.oom_score_adj then
+    add { "privilege.oom_score_adj", value = fields.oom_score_adj }
+  end
+  local readonly = fields.readonly
+  if readonly == nil then
+    readonly = list.readonly
+  end
+  if readonly then -- after the last mount, which may have needed a place to be made
+    add { "mount.setattr", target = "/", options = { "ro" } }
+  end
+end
+
+local function add_process(add, fields)
+  if fields.rlimits then
+    add { "privilege.rlimits", limits = fields.rlimits }
+  end
+  if fields.umask then
+    add { "privilege.umask", mask = fields.umask }
+  end
+  for _, name in ipairs { "scheduler", "ioprio" } do
+    if fields[name] then
+      local step = { "privilege." .. name }
+      for key, value in pairs(fields[name]) do
+        step[key] = value
+      end
+      add(step)
+    end
+  end
+  if fields.affinity then
+    add { "privilege.affinity", cpus = fields.affinity }
+  end
+  if fields.personality then
+    add { "privilege.personality", persona = fields.personality }
+  end
+end
+
+local function add_privileges(add, fields, facts)
+  local set = capability.resolve(fields.capabilities)
+  local ambient = type(fields.capabilities) == "table" and fields.capabilities.ambient or {}
+  add { "privilege.capabilities", bounding = set } -- takes CAP_SETPCAP: before the user
+  add(user_step(fields.user, facts.map))
+  if not (facts.ownroot and (fields.cwd or "/") == "/") then
+    add { "exec.chdir", path = fields.cwd or "/" } -- as that user
+  end
+  add { "privilege.capabilities", permitted = set, effective = set, inheritable = ambient,
+    ambient = ambient }
+  if fields.no_new_privs ~= false then
+    add { "privilege.no_new_privs" }
+  end
+  if fields.die_with_parent ~= false then
+    add { "exec.die_with_parent" } -- again: a change of ids has undone it
+  end
+end
+
+--- Compile fields into a plan.
+-- @tparam table fields as of `carton.container`
+-- @tparam[opt] table given what a start has opened: `fds` (three), and `open(joined)`, which gives handles;
+--   without it the plan is one to look at, and needs no privilege
+-- @treturn table `{ steps = {...}, namespaces = {kinds}, map = ?table, facts = table }`
+function compile.plan(fields, given)
+  local facts = gather(fields)
+  local steps = {}
+  local function add(step)
+    steps[#steps + 1] = step
+  end
+  local fds = given and given.fds or {
+    stdio.word("stdin", fields.stdin), stdio.word("stdout", fields.stdout),
+    stdio.word("stderr", fields.stderr) }
+  local handles = given and given.open(facts.joined) or compile.joined(facts.joined)
+  local list, listen = descriptors(fields, fds, facts)
+
+  if fields.die_with_parent ~= false then
+    add { "exec.die_with_parent" } -- first: nobody would finish what follows
+  end
+  add_namespaces(add, fields, facts, handles)
+  if facts.ownroot then
+    add_root(add, fields, facts)
+  end
+  if fields.on and fields.on.created then
+    add { "sync", name = "created" }
+  end
+  if facts.ownroot then
+    add { "mount.pivot_root" }
+  end
+  if fields.terminal then
+    local size = type(fields.terminal) == "table" and fields.terminal or {}
+    add { "exec.terminal", console = facts.ownroot and "/dev/console" or nil, rows = size.rows,
+      columns = size.columns }
+  else
+    add { "exec.setsid" } -- away from the caller's terminal
+    add { "exec.descriptors", fds = list }
+  end
+  add_process(add, fields)
+  add_privileges(add, fields, facts)
+  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
+    init = fields.init or nil }
+  return { steps = steps, namespaces = facts.late and {} or names(facts.new), map = facts.map,
+    facts = facts }
+end
+
+--- Name the namespaces that are joined, for a plan that is only looked at.
+-- @tparam table joined kind -> what was given
+-- @treturn list
+function compile.joined(joined)
+  local list = {}
+  for _, kind in ipairs(names(joined)) do
+    local value = joined[kind]
+    if type(value) == "table" then
+      value = ("%s of %s"):format(kind, value.name or "container")
+    end
+    list[#list + 1] = value
+  end
+  return list
+end
+
+--- Compile a further program of a running container: `container:exec`.
+-- @tparam table fields of that program
+-- @tparam container c the running one
+-- @tparam table given `fds`
+-- @treturn table `{ steps = {...}, namespaces = {} }`
+function compile.exec(fields, c, given)
+  local facts = gather(c.fields)
+  local steps = {}
+  local function add(step)
+    steps[#steps + 1] = step
+  end
+  local entered = {}
+  for kind in pairs(facts.new) do
+    entered[kind] = true
+  end
+  for kind in pairs(facts.joined) do
+    entered[kind] = true
+  end
+  local list, listen = descriptors(fields, given.fds, facts)
+  add { "exec.die_with_parent" }
+  add { "namespace.enter", process = c.process, kinds = names(entered) }
+  if entered.pid then
+    add { "exec.fork" }
+    add { "exec.die_with_parent" }
+  end
+  if entered.user then
+    add(user_step(nil, facts.map)) -- before, it is an id from outside
+  end
+  if fields.terminal then
+    add { "exec.terminal" }
+  else
+    add { "exec.setsid" }
+    add { "exec.descriptors", fds = list }
+  end
+  add_process(add, fields)
+  facts.ownroot = false
+  add_privileges(add, fields, facts)
+  listen.LISTEN_PID = nil
+  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path }
+  return { steps = steps, namespaces = {}, facts = facts }
+end
+
+return compile

@@ -1,0 +1,402 @@
+-- SPDX-License-Identifier: MIT
+--- The vocabulary of recipes: a container is a table of wishes that can be started.
+-- @module carton.container
+local core = require("carton.core")
+local compile = require("carton.compile")
+local container = {}
+
+local methods = {}
+local meta = { __name = "carton.container", __index = methods }
+
+--- What each field may be; the rest is checked where it is used.
+local known = {
+  name = "string", rootfs = "string table", args = "table", env = "table", cwd = "string",
+  path = "string", user = "string number table", hostname = "string", domainname = "string",
+  terminal = "boolean table", namespaces = "table", idmap = "string table", mounts = "table",
+  devices = "table", capabilities = "table string", seccomp = "any", rlimits = "table",
+  limits = "table", network = "any", timeout = "number", on = "table", init = "boolean",
+  readonly = "boolean", umask = "string", oom_score_adj = "number", scheduler = "table",
+  ioprio = "table", affinity = "string table", personality = "string", sysctl = "table",
+  time_offsets = "table", no_new_privs = "boolean", die_with_parent = "boolean",
+  descriptors = "table", stdin = "any", stdout = "any", stderr = "any", trace = "boolean",
+}
+
+local exec_known = {
+  args = true, env = true, cwd = true, path = true, user = true, terminal = true, stdin = true,
+  stdout = true, stderr = true, capabilities = true, rlimits = true, umask = true, timeout = true,
+  descriptors = true, no_new_privs = true, on = true, trace = true,
+}
+
+local hooks = { created = true, started = true, exited = true }
+
+local function fail(format, ...)
+  core.misuse("container: " .. format:format(...))
+end
+
+local function check_args(fields)
+  if type(fields.args) ~= "table" or #fields.args == 0 then
+    fail("field 'args': a list of at least one string expected")
+  end
+end
+
+local function check_kinds(fields)
+  local kinds = { cgroup = 1, ipc = 1, mnt = 1, net = 1, pid = 1, time = 1, user = 1, uts = 1 }
+  for kind, value in pairs(fields.namespaces or {}) do
+    if not kinds[kind] then
+      fail("field 'namespaces': unknown kind '%s'", tostring(kind))
+    elseif type(value) == "number" or (type(value) == "table" and not container.is_container(value))
+    then
+      fail("field 'namespaces.%s': true, \"host\", a handle, a path or a container expected", kind)
+    end
+  end
+end
+
+--- Not there yet, and never silently left out.
+local function check_later(fields)
+  if fields.seccomp and fields.seccomp ~= nil then
+    fail("field 'seccomp' is not supported yet")
+  elseif fields.limits and next(fields.limits) then
+    fail("field 'limits' is not supported yet")
+  elseif fields.network and fields.network ~= "none" and fields.network ~= "host" then
+    fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
+  end
+end
+
+local function check(fields)
+  for key, value in pairs(fields) do
+    local types = known[key]
+    if not types then
+      fail("unknown field '%s'", tostring(key))
+    elseif types ~= "any" and not types:find(type(value), 1, true) then
+      fail("field '%s': %s expected, got %s", key, types:gsub(" ", " or "), type(value))
+    end
+  end
+  for name, hook in pairs(fields.on or {}) do
+    if not hooks[name] or type(hook) ~= "function" then
+      fail("field 'on.%s': %s", tostring(name), hooks[name] and "function expected"
+        or "there is no such hook (created, started, exited)")
+    end
+  end
+  check_args(fields)
+  check_kinds(fields)
+  check_later(fields)
+  local mnt = fields.namespaces and fields.namespaces.mnt
+  if fields.rootfs == nil and (mnt == nil or mnt == true or mnt == "new") then
+    fail("field 'rootfs' is missing")
+  elseif fields.rootfs ~= nil and not (mnt == nil or mnt == true or mnt == "new") then
+    fail("field 'rootfs' needs a mount namespace of its own")
+  elseif fields.timeout and fields.timeout <= 0 then
+    fail("field 'timeout': a number of seconds above 0 expected")
+  end
+end
+
+--- Describe a container; nothing happens until it is started.
+-- @function carton.container
+-- @tparam table fields only `rootfs` and `args` are needed
+-- @tparam string|{step,...} fields.rootfs a directory, or a layout: see `carton.rootfs`
+-- @tparam {string,...} fields.args the program and its arguments; searched in PATH inside
+-- @tparam[opt] string fields.path the file to execute, when it is not `args[1]`, which is argv[0] then
+-- @tparam[opt] string fields.name host name, and in messages
+-- @tparam[opt] table fields.env nothing is inherited; PATH, HOME and, on a terminal, TERM have defaults; false removes one
+-- @tparam[opt="/"] string fields.cwd
+-- @tparam[opt] string|table fields.user name, `"uid:gid"`, or `{ uid =, gid =, groups = {} }`; by default root inside
+-- @tparam[opt] string fields.hostname by default the name, or "carton"
+-- @tparam[opt] string fields.domainname
+-- @tparam[opt=false] boolean|table fields.terminal a pseudo-terminal; `{ rows =, columns = }`
+-- @tparam[opt] table fields.namespaces by kind: true (new), `"host"` (shared), a handle, a path, or a started container;
+--   by default all are new, `user` when the caller is not root or `idmap` is given, `time` with `time_offsets`
+-- @tparam[opt] string|table fields.idmap `"auto"`, `"single"`, `"keep-id"`, or maps: see `carton.idmap`
+-- @tparam[opt] list fields.mounts `"/src:/dst:ro"`, tables or steps: see `carton.mounts`
+-- @tparam[opt] list fields.devices paths of the host, or fields of `mount.device`
+-- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see `carton.capability`
+-- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
+-- @tparam[opt] string fields.network `"none"` (loopback only, the default) or `"host"`
+-- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`
+-- @tparam[opt] table fields.on `created(c)` before the root is entered, `started(c)`, `exited(c, status)`
+-- @tparam[opt=false] boolean fields.init run below a built-in init that reaps and passes signals on
+-- @tparam[opt] boolean fields.readonly make the root read-only after all mounts; by default as the layout says
+-- @tparam[opt] table fields.sysctl by name, of the container's own namespaces
+-- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
+-- @tparam[opt=true] boolean fields.no_new_privs
+-- @tparam[opt=true] boolean fields.die_with_parent
+-- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with LISTEN_FDS and LISTEN_FDNAMES
+-- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
+-- @tparam[opt] string fields.umask `"0022"`; also `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`: see `carton.privilege`
+-- @tparam[opt=false] boolean fields.trace keep what each step took
+-- @treturn container
+-- @raise a string with file and line: what is wrong with the fields
+-- @usage carton.container{ rootfs = carton.rootfs.host(), args = { "id" } }:run()
+function container.new(fields)
+  if type(fields) ~= "table" then
+    fail("a table of fields expected, got %s", type(fields))
+  end
+  local copy = {}
+  for key, value in pairs(fields) do
+    copy[key] = value
+  end
+  check(copy)
+  return setmetatable({ fields = copy, name = copy.name, streams = {} }, meta)
+end
+
+--- Tell whether something is a container.
+-- @param value anything
+-- @treturn boolean
+function container.is_container(value)
+  return getmetatable(value) == meta
+end
+
+--- Compile it into a plan, which needs no privilege and does nothing.
+-- @function container:compile
+-- @treturn table `{ steps = {...}, namespaces = {kinds} }`
+function methods:compile()
+  return compile.plan(self.fields)
+end
+
+--- Open the namespaces that are joined.
+local function open_joined(joined, opened)
+  local list = {}
+  for _, kind in ipairs { "user", "cgroup", "ipc", "mnt", "net", "pid", "time", "uts" } do
+    local value = joined[kind]
+    if type(value) == "string" then
+      value = core.namespace.open(value, kind)
+      opened[#opened + 1] = value
+    elseif type(value) == "table" then
+      if not value.process or value.status then
+        fail("field 'namespaces.%s': container %s is not running", kind, value.name or "")
+      end
+      value = core.namespace.open(value.process, kind)
+      opened[#opened + 1] = value
+    end
+    if value then
+      list[#list + 1] = value
+    end
+  end
+  return list
+end
+
+local function sync_functions(c, compiled)
+  local on = c.fields.on or {}
+  return {
+    idmap = compiled.map and function(process)
+      require("carton.idmap").write(process:pid(), compiled.map)
+    end,
+    created = on.created and function(process)
+      c.process = process
+      on.created(c)
+    end,
+  }
+end
+
+--- Spawn what `make` compiles, with everything that was opened for it closed again.
+local function launch(c, make)
+  local stdio = require("carton.stdio")
+  local prepared = stdio.prepare(c.fields)
+  local opened = {}
+  local ok, result = pcall(function()
+    local compiled = make(prepared, opened)
+    c.compiled = compiled
+    return core.exec.spawn {
+      steps = compiled.steps,
+      namespaces = compiled.namespaces,
+      sync = sync_functions(c, compiled),
+      trace = c.fields.trace,
+    }
+  end)
+  for _, handle in ipairs(opened) do
+    handle:close()
+  end
+  stdio.release(prepared, not ok)
+  if not ok then
+    c.process = nil
+    error(result, 0)
+  end
+  c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
+  if c.fields.timeout then
+    c.deadline = core.host.monotonic() + c.fields.timeout
+  end
+end
+
+--- Start it; returns when its program is executed.
+-- @function container:start
+-- @treturn container itself
+-- @raise `carton.error` of the step that failed; nothing runs then
+function methods:start()
+  if container.planning then
+    container.planning(self)
+    self.status = { code = 0, cause = "exited", stdout = "", stderr = "" }
+    return self
+  elseif self.process and not self.status then
+    fail("%s is running already", self.name or "it")
+  end
+  self.status, self.timed_out, self.asked = nil, nil, nil
+  launch(self, function(prepared, opened)
+    return compile.plan(self.fields, {
+      fds = prepared.fds,
+      open = function(joined) return open_joined(joined, opened) end,
+    })
+  end)
+  local started = self.fields.on and self.fields.on.started
+  if started then
+    started(self)
+  end
+  return self
+end
+
+--- Run a further program in all its namespaces.
+-- @function container:exec
+-- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
+--   `capabilities`, `rlimits`, `umask`, `timeout`, `descriptors`, as of `carton.container`
+-- @treturn container of that program alone, started
+-- @raise `carton.error` of the step that failed
+-- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
+function methods:exec(fields)
+  if not self.process or self.status then
+    fail("%s is not running", self.name or "it")
+  end
+  for key in pairs(fields) do
+    if not exec_known[key] then
+      fail("exec: unknown field '%s'", tostring(key))
+    end
+  end
+  check_args(fields)
+  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs }
+  for key, value in pairs(fields) do
+    copy[key] = value
+  end
+  local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = self }, meta)
+  launch(child, function(prepared)
+    return compile.exec(copy, self, { fds = prepared.fds })
+  end)
+  return child
+end
+
+--- Wait for its end, feeding and reading its pipes.
+-- @function container:wait
+-- @tparam[opt] number timeout seconds
+-- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout", signal =, core_dumped =, usage =, stdout =, stderr = }`,
+--   nil when time is up first
+function methods:wait(timeout)
+  local _, status = require("carton.wait").any({ self }, timeout)
+  return status
+end
+
+--- What is left to do when the process has ended; `carton.wait` calls it.
+function methods:finish()
+  local status = self.process:wait()
+  local captured = require("carton.stdio").drain(self.streams)
+  status.stdout, status.stderr = captured.stdout, captured.stderr
+  if self.timed_out then
+    status.cause = "timeout"
+  elseif self.asked and status.signal == "SIGKILL" then
+    status.signal = self.asked
+    status.code = 128 + core.exec.signal_number(self.asked)
+  end
+  self.status, self.deadline = status, nil
+  local exited = self.fields.on and self.fields.on.exited
+  if exited then
+    exited(self, status)
+  end
+  return status
+end
+
+--- Start it and wait for its end; on a terminal of its own, in the foreground of the caller's.
+-- @function container:run
+-- @treturn table status, as of `wait`
+-- @raise `carton.error` of the step that failed
+function methods:run()
+  self:start()
+  if self.status then
+    return self.status
+  elseif self.terminal then
+    return require("carton.terminal").foreground(self)
+  end
+  return self:wait()
+end
+
+--- What the kernel keeps from the first process of a pid namespace: signals it has no handler for.
+local function is_kept(c, signal)
+  local number = core.exec.signal_number(signal)
+  local new = c.compiled.facts.new
+  if c.parent or c.fields.init or not new.pid or signal == "SIGKILL" or signal == "SIGSTOP" then
+    return false
+  end
+  local ok, privileges = pcall(core.privilege.get, c.process:pid())
+  local handled = ok and (privileges.caught | privileges.ignored) or -1
+  return handled & (1 << (number - 1)) == 0
+end
+
+local ending = {}
+for _, name in ipairs { "HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "ALRM", "TERM", "PIPE" } do
+  ending["SIG" .. name] = true
+end
+
+--- Send a signal. One that would end a program is made to end the first of a pid namespace too, which the
+-- kernel spares otherwise when it has no handler.
+-- @function container:kill
+-- @tparam[opt="SIGKILL"] string signal
+-- @treturn boolean false when it has ended already
+-- @see pid_namespaces(7)
+function methods:kill(signal)
+  if not self.process or self.status then
+    return false
+  end
+  signal = core.exec.signal_name(core.exec.signal_number(signal or "SIGKILL")) or signal
+  if ending[signal] and is_kept(self, signal) then
+    self.asked, signal = signal, "SIGKILL"
+  end
+  return self.process:kill(signal)
+end
+
+--- Tell whether it has been started and has not ended.
+-- @function container:is_running
+-- @treturn boolean
+function methods:is_running()
+  return self.process ~= nil and self.status == nil and self.process:is_alive()
+end
+
+--- Tell its process id, as the caller's pid namespace numbers it.
+-- @function container:pid
+-- @treturn ?int
+function methods:pid()
+  return self.process and self.process:pid()
+end
+
+--- Tell what each step took, when it was started with `trace`.
+-- @function container:trace
+-- @treturn ?{table,...} `{ step = index, name = "mount.bind", began =, took = (microseconds), errno = }`
+function methods:trace()
+  local trace = self.process and self.process:trace()
+  for _, entry in ipairs(trace or {}) do
+    entry.name = self.compiled.steps[entry.step][1]
+  end
+  return trace
+end
+
+--- End it if it runs, and let go of all it has. Also at the end of a `<close>` block.
+-- @function container:close
+function methods:close()
+  if self.process then
+    if not self.status then
+      self.process:kill("SIGKILL")
+      self.status = self.process:wait()
+    end
+    for _, stream in ipairs(self.streams) do
+      stream.descriptor:close()
+    end
+    if self.terminal then
+      self.terminal:close()
+    end
+    self.process:close()
+    self.process, self.streams, self.terminal = nil, {}, nil
+  end
+end
+
+meta.__close = methods.close
+meta.__gc = methods.close
+
+function meta:__tostring()
+  return ("container%s%s"):format(self.name and " " .. self.name or "",
+    self.status and " (ended)" or self.process and (" (%d)"):format(self:pid()) or "")
+end
+
+return container

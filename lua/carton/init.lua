@@ -1,0 +1,80 @@
+-- SPDX-License-Identifier: MIT
+--- `require "carton"`: gathers the modules, each loaded at its first use.
+-- @module carton
+-- @usage local carton = require "carton"
+local core = require("carton.core")
+
+local carton = {
+  version = core.version,
+  namespace = core.namespace,
+  mount = core.mount,
+  exec = core.exec,
+  privilege = core.privilege,
+  host = core.host,
+  error = core.error,
+  check = core.check,
+  try = core.try,
+}
+
+local modules = {
+  capability = true, doctor = true, hint = true, idmap = true, loop = true, mounts = true,
+  plan = true, rootfs = true, stdio = true, terminal = true, trace = true,
+}
+
+--- Join lists of steps into one layout.
+-- @tparam {table,...} ... layouts, lists of steps, or single steps; nil and false are left out
+-- @treturn {table,...} a new list; what a layout says of itself (`readonly`, `idmap`) is kept
+-- @usage carton.steps(carton.rootfs.empty(), { { "mount.mkdir", target = "/data" } })
+function carton.steps(...)
+  local joined = {}
+  for i = 1, select("#", ...) do
+    local list = select(i, ...)
+    if list and type(list[1]) == "string" then
+      list = { list }
+    end
+    for key, value in pairs(list or {}) do
+      if type(key) == "string" then
+        joined[key] = value
+      end
+    end
+    for _, step in ipairs(list or {}) do
+      joined[#joined + 1] = step
+    end
+  end
+  return joined
+end
+
+--- Describe a container.
+-- @function carton.container
+-- @see carton.container
+function carton.container(fields)
+  return require("carton.container").new(fields)
+end
+
+--- Tell whether something is a container.
+-- @param value anything
+-- @treturn boolean
+function carton.is_container(value)
+  local module = package.loaded["carton.container"]
+  return module ~= nil and module.is_container(value)
+end
+
+--- Wait until one of several containers ends, feeding and reading all of them meanwhile.
+-- @tparam {container,...} containers started ones
+-- @tparam[opt] number timeout seconds
+-- @treturn ?container the one that ended, nil when time is up
+-- @treturn ?table its status
+-- @see carton.container
+function carton.wait_any(containers, timeout)
+  return require("carton.wait").any(containers, timeout)
+end
+
+return setmetatable(carton, {
+  __index = function(_, name)
+    if modules[name] then
+      local module = require("carton." .. name)
+      rawset(carton, name, module)
+      return module
+    end
+  end,
+})

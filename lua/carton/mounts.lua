@@ -1,0 +1,181 @@
+-- SPDX-License-Identifier: MIT
+--- Mounts as people write them, turned into steps.
+-- @module carton.mounts
+local core = require("carton.core")
+local mounts = {}
+
+local attributes = {}
+for _, name in ipairs { "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec",
+  "nosymfollow", "symfollow", "noatime", "relatime", "strictatime", "nodiratime", "diratime" } do
+  attributes[name] = true
+end
+
+local propagations = {}
+for _, name in ipairs { "private", "rprivate", "slave", "rslave", "shared", "rshared",
+  "unbindable", "runbindable" } do
+  propagations[name] = true
+end
+
+--- File systems that have a primitive of their own, and the parameters that are fields of it.
+local own = {
+  tmpfs = { size = "size", mode = "mode", nr_inodes = "inodes", inodes = "inodes" },
+  proc = { subset = "subset", hidepid = "hidepid", gid = "gid" },
+  sysfs = {},
+  devpts = { mode = "mode", ptmxmode = "ptmxmode", gid = "gid", max = "max", newinstance = false },
+  mqueue = {},
+}
+
+local function fail(format, ...)
+  core.misuse("mounts: " .. format:format(...))
+end
+
+--- An absolute path of the caller's own view.
+-- @tparam string path
+-- @treturn string
+-- @raise `carton.error`: `ENOENT`
+function mounts.absolute(path)
+  if path:sub(1, 1) == "/" then
+    return path
+  end
+  local real, _, errno = core.host.realpath(path)
+  if not real then
+    core.error { op = "mount", path = path, errno = errno, code = core.errno[errno] }
+  end
+  return real
+end
+
+--- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`.
+-- @tparam string text
+-- @treturn table `{ source =, target =, options = {} }`
+-- @raise a string that says what is wrong with it
+function mounts.parse(text)
+  local parts = { "" }
+  local escaped = false
+  for c in text:gmatch(".") do
+    if escaped then
+      parts[#parts], escaped = parts[#parts] .. c, false
+    elseif c == "\\" then
+      escaped = true
+    elseif c == ":" then
+      parts[#parts + 1] = ""
+    else
+      parts[#parts] = parts[#parts] .. c
+    end
+  end
+  if #parts > 3 or parts[1] == "" or parts[2] == "" then
+    fail("'%s' is not SOURCE:TARGET[:OPTIONS]", text)
+  end
+  local options = {}
+  for option in (parts[3] or ""):gmatch("[^,]+") do
+    options[#options + 1] = option
+  end
+  return { source = parts[1], target = parts[2] or parts[1], options = options }
+end
+
+--- Sort options into what the primitives call them.
+local function sort_options(options)
+  local sorted = { options = {}, data = {} }
+  for _, option in ipairs(options or {}) do
+    local key, value = option:match("^([^=]+)=(.*)$")
+    if attributes[option] then
+      sorted.options[#sorted.options + 1] = option
+    elseif propagations[option] then
+      sorted.propagation = option
+    elseif option == "bind" or option == "rbind" then
+      sorted.bind = option
+    elseif option == "optional" or option == "nofollow" then
+      sorted[option] = true
+    elseif key then
+      sorted.data[key] = value
+    elseif option ~= "defaults" then
+      sorted.data[option] = true
+    end
+  end
+  return sorted
+end
+
+local known = { type = 1, source = 1, target = 1, options = 1, data = 1, idmap = 1, tree = 1,
+  optional = 1, create = 1, nofollow = 1, lower = 1, upper = 1, work = 1, temporary = 1 }
+
+local function bind_step(mount, sorted)
+  if next(sorted.data) then
+    fail("unknown option '%s' of a bind mount", next(sorted.data))
+  end
+  return {
+    "mount.bind",
+    source = mount.source and mounts.absolute(mount.source),
+    tree = mount.tree,
+    target = mount.target,
+    recursive = sorted.bind ~= "bind",
+    optional = mount.optional or sorted.optional,
+    nofollow = mount.nofollow or sorted.nofollow,
+    create = mount.create,
+    idmap = mount.idmap,
+    options = #sorted.options > 0 and sorted.options or nil,
+    propagation = sorted.propagation,
+  }
+end
+
+local function filesystem_step(mount, sorted)
+  local fields = own[mount.type]
+  local step = { "mount." .. (fields and mount.type or "filesystem"), target = mount.target,
+    create = mount.create, nofollow = mount.nofollow or sorted.nofollow,
+    options = #sorted.options > 0 and sorted.options or nil }
+  for key, value in pairs(mount.data or {}) do
+    sorted.data[key] = value
+  end
+  if not fields then
+    step.type, step.source = mount.type, mount.source
+    step.data = next(sorted.data) and sorted.data or nil
+    return step
+  end
+  for key, value in pairs(sorted.data) do
+    if fields[key] == nil then
+      fail("unknown option '%s' of %s on %s", key, mount.type, mount.target)
+    elseif fields[key] then
+      step[fields[key]] = value
+    end
+  end
+  return step
+end
+
+--- Turn one entry of `mounts` into a step.
+-- @tparam string|table mount `"/src:/dst:ro"`; `{ type =, source =, target =, options = {} }`
+--   (type is `bind` when only a source is given); or a step, which stays as it is
+-- @treturn table a step
+-- @raise a string that says what is wrong with it
+function mounts.step(mount)
+  if type(mount) == "string" then
+    mount = mounts.parse(mount)
+  elseif type(mount) ~= "table" then
+    fail("string or table expected, got %s", type(mount))
+  elseif type(mount[1]) == "string" then
+    return mount
+  end
+  for key in pairs(mount) do
+    if not known[key] then
+      fail("unknown field '%s'", tostring(key))
+    end
+  end
+  if type(mount.target) ~= "string" then
+    fail("field 'target': string expected, got %s", type(mount.target))
+  end
+  if mount.options ~= nil and type(mount.options) ~= "table" then
+    fail("field 'options': list expected, got %s", type(mount.options))
+  end
+  local sorted = sort_options(mount.options)
+  if mount.type == "overlay" and mount.lower then
+    return { "mount.overlay", lower = mount.lower, upper = mount.upper, work = mount.work,
+      temporary = mount.temporary, target = mount.target,
+      data = next(sorted.data) and sorted.data or nil,
+      options = #sorted.options > 0 and sorted.options or nil }
+  elseif mount.type == nil or mount.type == "bind" or mount.type == "none" or sorted.bind then
+    if not mount.source and not mount.tree then
+      fail("a bind mount on %s has no source", mount.target)
+    end
+    return bind_step(mount, sorted)
+  end
+  return filesystem_step(mount, sorted)
+end
+
+return mounts

@@ -1,0 +1,247 @@
+-- SPDX-License-Identifier: MIT
+--- Layouts: what a root file system usually is, as lists of steps.
+-- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made
+-- read-only after all mounts) and `idmap` (the id map that suffices for it).
+-- @module carton.rootfs
+local core = require("carton.core")
+local mounts = require("carton.mounts")
+local host = core.host
+local rootfs = {}
+
+local SAFE <const> = { "nosuid", "nodev", "noexec" }
+
+--- What tells about the host, or changes it: hidden, as other engines do.
+rootfs.masked = {
+  "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+  "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+  "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+}
+
+--- What may be read but not written.
+rootfs.readonly = {
+  "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+}
+
+local devices = {
+  { "null", 3 }, { "zero", 5 }, { "full", 7 }, { "random", 8 }, { "urandom", 9 },
+  { "tty", 0, major = 5 },
+}
+
+local function check(layout, fields, known)
+  for key in pairs(fields) do
+    if not known[key] then
+      core.misuse(("rootfs.%s: unknown field '%s'"):format(layout, tostring(key)))
+    end
+  end
+end
+
+local function append(list, ...)
+  for i = 1, select("#", ...) do
+    for _, step in ipairs(select(i, ...)) do
+      list[#list + 1] = step
+    end
+  end
+  return list
+end
+
+local function proc()
+  return { { "mount.proc", target = "/proc", options = SAFE } }
+end
+
+local function sys()
+  return { { "mount.sysfs", target = "/sys", options = { "nosuid", "nodev", "noexec", "ro" } } }
+end
+
+local function dev()
+  local steps = {
+    { "mount.tmpfs", target = "/dev", nofollow = true, mode = "0755", size = "65536k",
+      options = { "nosuid" } },
+  }
+  for _, device in ipairs(devices) do
+    steps[#steps + 1] = { "mount.device", path = "/dev/" .. device[1], type = "char",
+      major = device.major or 1, minor = device[2] }
+  end
+  return append(steps, {
+    { "mount.symlink", path = "/dev/fd", target = "/proc/self/fd" },
+    { "mount.symlink", path = "/dev/stdin", target = "/proc/self/fd/0" },
+    { "mount.symlink", path = "/dev/stdout", target = "/proc/self/fd/1" },
+    { "mount.symlink", path = "/dev/stderr", target = "/proc/self/fd/2" },
+    { "mount.devpts", target = "/dev/pts", ptmxmode = "0666", mode = "0620",
+      options = { "nosuid", "noexec" } },
+    { "mount.symlink", path = "/dev/ptmx", target = "pts/ptmx" },
+  })
+end
+
+local function shm()
+  return { { "mount.tmpfs", target = "/dev/shm", mode = "1777", size = "65536k", options = SAFE } }
+end
+
+local function mqueue()
+  return { { "mount.mqueue", target = "/dev/mqueue", options = SAFE } }
+end
+
+--- The file systems that programs expect of any system: /proc, /dev, /dev/shm, /dev/mqueue, /sys.
+-- @tparam[opt] table fields each of `proc`, `dev`, `shm`, `mqueue`, `sys`, `mask` can be false to leave it out;
+--   `nestable = true` leaves /proc and /sys unmasked, which is what containers inside need
+-- @treturn {table,...} steps
+-- @see proc(5), sysfs(5), pts(4), shm_overview(7), mq_overview(7)
+-- @usage carton.steps({ { "mount.tmpfs", target = "/" } }, carton.rootfs.system{ sys = false })
+function rootfs.system(fields)
+  fields = fields or {}
+  check("system", fields, { proc = 1, dev = 1, shm = 1, mqueue = 1, sys = 1, mask = 1,
+    nestable = 1 })
+  local steps = {}
+  for _, part in ipairs { { "proc", proc }, { "dev", dev }, { "shm", shm },
+    { "mqueue", mqueue }, { "sys", sys } } do
+    if fields[part[1]] ~= false then
+      append(steps, part[2]())
+    end
+  end
+  if fields.mask ~= false and not fields.nestable then
+    steps[#steps + 1] = { "mount.mask", paths = rootfs.masked }
+    steps[#steps + 1] = { "mount.readonly", paths = rootfs.readonly }
+  end
+  return steps
+end
+
+local function add_system(steps, fields)
+  if fields.system ~= false then
+    local wish = type(fields.system) == "table" and fields.system or {}
+    append(steps, rootfs.system { proc = wish.proc, dev = wish.dev, shm = wish.shm,
+      mqueue = wish.mqueue, sys = wish.sys, mask = wish.mask, nestable = fields.nestable })
+  end
+  steps.readonly = fields.readonly or nil
+  return steps
+end
+
+--- A directory as the root.
+-- @tparam string|table fields the path, or `{ path =, readonly = false, system = true, nestable = false }`;
+--   `system` as of `rootfs.system`, or false
+-- @treturn {table,...} steps
+-- @usage carton.rootfs.dir("/srv/debian")
+function rootfs.dir(fields)
+  if type(fields) == "string" then
+    fields = { path = fields }
+  end
+  check("dir", fields, { path = 1, readonly = 1, system = 1, nestable = 1 })
+  if type(fields.path) ~= "string" then
+    core.misuse("rootfs.dir: field 'path' is missing")
+  end
+  return add_system({
+    { "mount.bind", source = mounts.absolute(fields.path), target = "/", recursive = true,
+      create = false },
+  }, fields)
+end
+
+--- Layers as the root, the uppermost first.
+-- @tparam table fields `lower` (paths), `upper` and `work` (paths of one file system; without them what is
+--   written goes to memory, and away with the container), `size` (of that memory, `"512m"`),
+--   `readonly`, `system`, `nestable` as of `dir`
+-- @treturn {table,...} steps
+-- @see mount(8) overlay
+-- @usage carton.rootfs.overlay{ lower = { "/srv/app", "/srv/debian" } }
+function rootfs.overlay(fields)
+  check("overlay", fields, { lower = 1, upper = 1, work = 1, size = 1, readonly = 1, system = 1,
+    nestable = 1 })
+  local lower = type(fields.lower) == "string" and { fields.lower } or fields.lower
+  if type(lower) ~= "table" or #lower == 0 then
+    core.misuse("rootfs.overlay: field 'lower' is a list of paths")
+  end
+  local layers = {}
+  for i, path in ipairs(lower) do
+    layers[i] = mounts.absolute(path)
+  end
+  return add_system({
+    { "mount.overlay", lower = layers, upper = fields.upper and mounts.absolute(fields.upper),
+      work = fields.work and mounts.absolute(fields.work), temporary = not fields.upper,
+      size = fields.size, target = "/" },
+  }, fields)
+end
+
+--- Nothing but an empty root in memory.
+-- @tparam[opt] table fields `size` (`"64m"`), `mode` (`"0755"`), `readonly`, `system`, `nestable` as of `dir`
+-- @treturn {table,...} steps
+-- @usage carton.steps(carton.rootfs.empty(), { { "mount.bind", source = "/opt/tool", target = "/tool" } })
+function rootfs.empty(fields)
+  fields = fields or {}
+  check("empty", fields, { size = 1, mode = 1, readonly = 1, system = 1, nestable = 1 })
+  return add_system({
+    { "mount.tmpfs", target = "/", mode = fields.mode or "0755", size = fields.size },
+  }, fields)
+end
+
+local PASSWD <const> = "root:x:0:0:root:/root:/bin/sh\n"
+  .. "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+local GROUP <const> = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
+local HOSTS <const> = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
+local NSSWITCH <const> = "passwd: files\ngroup: files\nhosts: files dns\n"
+
+--- What programs of the host's /usr read from the host's /etc, as far as it is there.
+local borrowed = {
+  "alternatives", "ca-certificates", "ca-certificates.conf", "fonts", "ld.so.cache", "ld.so.conf",
+  "ld.so.conf.d", "localtime", "pki", "protocols", "services", "ssl/certs", "ssl/openssl.cnf",
+  "timezone",
+}
+
+local function usr()
+  local steps = {
+    { "mount.bind", source = "/usr", target = "/usr", recursive = true, options = { "ro", "nodev" } },
+  }
+  for _, name in ipairs { "bin", "lib", "lib32", "lib64", "libx32", "sbin" } do
+    local path = "/" .. name
+    local link = host.readlink(path)
+    if link then
+      steps[#steps + 1] = { "mount.symlink", path = path, target = link }
+    elseif host.stat(path) then
+      steps[#steps + 1] = { "mount.bind", source = path, target = path, recursive = true,
+        options = { "ro", "nodev" } }
+    end
+  end
+  return steps
+end
+
+local function etc(network)
+  local steps = {
+    { "mount.write", target = "/etc/passwd", content = PASSWD },
+    { "mount.write", target = "/etc/group", content = GROUP },
+    { "mount.write", target = "/etc/hosts", content = HOSTS },
+    { "mount.write", target = "/etc/nsswitch.conf", content = NSSWITCH },
+  }
+  local names = table.move(borrowed, 1, #borrowed, 1, {})
+  if network then
+    names[#names + 1] = "resolv.conf"
+  end
+  for _, name in ipairs(names) do
+    local path = "/etc/" .. name
+    if host.stat(path) then
+      steps[#steps + 1] = { "mount.bind", source = path, target = path, recursive = true,
+        options = { "ro", "nosuid", "nodev" } }
+    end
+  end
+  return steps
+end
+
+--- The host's own /usr and its links, read-only, with fresh /etc, /tmp, /run, /root, /dev, /proc: no image needed.
+-- @tparam[opt] table fields `network = true` adds the host's resolv.conf; `readonly = false` leaves the
+--   root itself (in memory) writable; `system`, `nestable` as of `dir`
+-- @treturn {table,...} steps
+-- @usage carton.container{ rootfs = carton.rootfs.host(), args = { "make", "-C", "/src" }, mounts = { "/home/me/src:/src" } }
+function rootfs.host(fields)
+  fields = fields or {}
+  check("host", fields, { network = 1, readonly = 1, system = 1, nestable = 1 })
+  local steps = append({ { "mount.tmpfs", target = "/", mode = "0755" } }, usr(),
+    etc(fields.network), {
+      { "mount.tmpfs", target = "/root", mode = "0700", options = { "nosuid", "nodev" } },
+      { "mount.tmpfs", target = "/tmp", mode = "1777", options = { "nosuid", "nodev" } },
+      { "mount.mkdir", target = "/run" },
+      { "mount.mkdir", target = "/var" },
+      { "mount.symlink", path = "/var/tmp", target = "../tmp" },
+      { "mount.symlink", path = "/var/run", target = "../run" },
+    })
+  add_system(steps, { system = fields.system, nestable = fields.nestable,
+    readonly = fields.readonly ~= false })
+  steps.idmap = "single"
+  return steps
+end
+
+return rootfs

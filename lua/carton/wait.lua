@@ -1,0 +1,79 @@
+-- SPDX-License-Identifier: MIT
+--- Waiting for containers, while their pipes are fed and read and their time runs out.
+-- @module carton.wait
+local core = require("carton.core")
+local stdio = require("carton.stdio")
+local monotonic = core.host.monotonic
+local wait = {}
+
+local function earlier(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+
+--- What to poll for, and whose it is.
+local function collect(containers)
+  local polls, owners, deadline = {}, {}, nil
+  for _, c in ipairs(containers) do
+    polls[#polls + 1] = { c.process, "r" }
+    owners[#polls] = { container = c }
+    for _, stream in ipairs(c.streams) do
+      if not stream.done then
+        polls[#polls + 1] = { stream.descriptor, stream.events }
+        owners[#polls] = { stream = stream }
+      end
+    end
+    deadline = earlier(deadline, c.deadline)
+  end
+  return polls, owners, deadline
+end
+
+local function expire(containers, now)
+  for _, c in ipairs(containers) do
+    if c.deadline and now >= c.deadline then
+      c.deadline, c.timed_out = nil, true
+      c.process:kill("SIGKILL")
+    end
+  end
+end
+
+--- Wait until one of several containers ends.
+-- @tparam {container,...} containers started ones
+-- @tparam[opt] number timeout seconds
+-- @treturn ?container the one that ended, nil when time is up
+-- @treturn ?table its status
+function wait.any(containers, timeout)
+  if type(containers) ~= "table" or #containers == 0 then
+    core.misuse("wait_any: a list of containers expected")
+  end
+  for _, c in ipairs(containers) do
+    if c.status then
+      return c, c.status
+    elseif not c.process then
+      core.misuse("wait: the container was not started")
+    end
+  end
+  local deadline = timeout and monotonic() + timeout
+  while true do
+    local polls, owners, first = collect(containers)
+    first = earlier(first, deadline)
+    local ended
+    for _, place in ipairs(core.exec.poll(polls, first and math.max(0, first - monotonic()))) do
+      local owner = owners[place]
+      if owner.stream then
+        stdio.move(owner.stream)
+      else
+        ended = ended or owner.container
+      end
+    end
+    if ended then
+      return ended, ended:finish()
+    end
+    local now = monotonic()
+    expire(containers, now)
+    if deadline and now >= deadline then
+      return nil
+    end
+  end
+end
+
+return wait
