@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+# Builds, tests and installs Carton: `make help` lists what there is.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+LUA ?= lua5.4
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+BUILD ?= build
+V ?= 0
+
+version := $(shell sed -n 's/.*define CARTON_VERSION "\(.*\)".*/\1/p' include/carton.h)
+lua_cflags = $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null || $(PKG_CONFIG) --cflags lua)
+lua_archive = $(shell $(CC) -print-file-name=liblua5.4.a)
+
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
+
+sources := $(filter-out src/main.c src/init.c,$(wildcard src/*.c))
+objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o
+modules := $(sort $(shell find lua -name '*.lua'))
+
+program := $(BUILD)/bin/carton
+core := $(BUILD)/lib/lua/5.4/carton/core.so
+
+ifeq ($(V),0)
+say = @printf '%-5s %s\n' '$(1)' '$(2)';
+Q := @
+endif
+
+.PHONY: all
+all: $(program) $(core) ## build the program and the module (the default)
+
+$(BUILD)/obj/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,src/$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/init_data.o $(BUILD)/obj/modules.o: $(BUILD)/obj/%.o: $(BUILD)/%.c
+	$(call say,CC,$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -c -o $@ $<
+
+# The init has no C library and no start files: it is carried along and runs in any image.
+$(BUILD)/init: src/init.c src/search.c src/search.h src/sys.h src/step.h src/util.h Makefile
+	@mkdir -p $(BUILD)/obj
+	$(call say,CC,src/init)$(CC) -std=gnu11 -D_GNU_SOURCE -Isrc $(warnings) -Os -ffreestanding \
+		-fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -fcf-protection=none \
+		-nostdlib -static -no-pie -s -Wl,-z,noseparate-code,--build-id=none \
+		-o $@ src/init.c src/search.c
+
+$(BUILD)/init_data.c: $(BUILD)/init src/embed.lua
+	$(call say,LUA,$@)$(LUA) src/embed.lua bytes init $< > $@.new && mv $@.new $@
+
+$(BUILD)/modules.c: $(modules) src/embed.lua
+	@mkdir -p $(BUILD)/obj
+	$(call say,LUA,$@)$(LUA) src/embed.lua modules $(modules) > $@.new && mv $@.new $@
+
+$(core): $(objects)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,now -o $@ $(objects)
+
+# Lua comes along, so that nothing but the C library is loaded at start.
+$(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/modules.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,-E,-z,now,-O1,--as-needed,--hash-style=gnu -o $@ $^ \
+		$(lua_archive) -lm
+
+-include $(wildcard $(BUILD)/obj/*.d)
+
+.PHONY: deps demo test check asan test-setup bench
+deps: ## install what building and testing needs (as root or through sudo)
+	$(Q).ci/deps build test
+
+demo: ## set up, build, and run a first container
+	$(Q).ci/deps build
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(program) examples/hello.lua
+
+test: ## set up, build, and run every spec, as root and as an unprivileged user
+	$(Q).ci/deps build test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q).ci/test
+
+check: all ## run the specs that need no root
+	$(Q).ci/test --unprivileged
+
+asan: ## run the specs under the address and undefined-behaviour sanitizers
+	$(Q)$(MAKE) --no-print-directory all BUILD=build/asan \
+		CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+	$(Q)BUILD=build/asan .ci/test --asan
+
+test-setup: all ## prove the set-up in pristine minimal systems, entered with Carton
+	$(Q).ci/test-setup
+
+bench: all ## compare with other runtimes: medians and ratios
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/bench/floor $(BUILD)/bench/true
+	$(Q)$(program) spec/bench/bench.lua
+
+$(BUILD)/bench/floor: spec/bench/floor.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
+
+$(BUILD)/bench/true: spec/bench/true.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s -o $@ $<
+
+.PHONY: lint format doc
+lint: $(BUILD)/init_data.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors
+	$(Q).ci/lint
+
+format: ## format the C files
+	$(Q).ci/lint --format
+
+doc: ## write the reference into build/doc
+	$(Q)ldoc -q -c lua/config.ld -d $(BUILD)/doc .
+
+.PHONY: install uninstall clean env help compile_commands.json
+bin_dir = $(DESTDIR)$(PREFIX)/bin
+lib_dir = $(DESTDIR)$(PREFIX)/lib
+share_dir = $(DESTDIR)$(PREFIX)/share
+installed = $(bin_dir)/carton $(lib_dir)/lua/5.4/carton/core.so $(lib_dir)/pkgconfig/carton.pc \
+	$(DESTDIR)$(PREFIX)/include/carton.h $(share_dir)/man/man1/carton.1 \
+	$(share_dir)/bash-completion/completions/carton $(share_dir)/zsh/site-functions/_carton \
+	$(share_dir)/fish/vendor_completions.d/carton.fish \
+	$(filter-out %/config.ld %.rockspec,$(modules:lua/%=$(share_dir)/lua/5.4/%))
+
+install: all ## install below DESTDIR and PREFIX
+	$(Q)for m in $(modules:lua/%=%); do install -D -m 644 lua/$$m $(share_dir)/lua/5.4/$$m || exit 1; done
+	$(Q)install -D -m 755 $(program) $(bin_dir)/carton
+	$(Q)install -D -m 755 $(core) $(lib_dir)/lua/5.4/carton/core.so
+	$(Q)install -D -m 644 include/carton.h $(DESTDIR)$(PREFIX)/include/carton.h
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(version)|' src/carton.pc.in > $(BUILD)/carton.pc
+	$(Q)install -D -m 644 $(BUILD)/carton.pc $(lib_dir)/pkgconfig/carton.pc
+	$(Q)$(program) help --man > $(BUILD)/carton.1
+	$(Q)install -D -m 644 $(BUILD)/carton.1 $(share_dir)/man/man1/carton.1
+	$(Q)for shell in bash zsh fish; do \
+		$(program) help --completion $$shell > $(BUILD)/completion.$$shell || exit 1; done
+	$(Q)install -D -m 644 $(BUILD)/completion.bash $(share_dir)/bash-completion/completions/carton
+	$(Q)install -D -m 644 $(BUILD)/completion.zsh $(share_dir)/zsh/site-functions/_carton
+	$(Q)install -D -m 644 $(BUILD)/completion.fish $(share_dir)/fish/vendor_completions.d/carton.fish
+
+uninstall: ## remove exactly what install put in place
+	$(Q)rm -f $(installed)
+	$(Q)-rmdir $(share_dir)/lua/5.4/carton/command $(share_dir)/lua/5.4/carton \
+		$(lib_dir)/lua/5.4/carton 2>/dev/null
+
+clean: ## remove what was built
+	$(Q)rm -rf $(BUILD)
+
+env: ## print what makes a shell use this checkout: eval "$(make -s env)"
+	@echo 'export PATH="$(CURDIR)/$(BUILD)/bin:$$PATH";'
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;";'
+	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/lib/lua/5.4/?.so;;";'
+
+compile_commands.json: ## write build/compile_commands.json for editors
+	$(Q)mkdir -p $(BUILD)
+	$(Q){ echo '['; for f in $(filter-out src/init.c,$(wildcard src/*.c)); do \
+		echo "{\"directory\":\"$(CURDIR)\",\"file\":\"$$f\",\"command\":\"$(CC) $(own_cflags) -c $$f\"},"; \
+		done | sed '$$ s/,$$//'; echo ']'; } > $(BUILD)/compile_commands.json
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z._-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 22
