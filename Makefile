@@ -148,7 +148,7 @@ clean: ## remove what was built
 
 env: ## print what makes a shell use this checkout: eval "$(make -s env)"
 	@echo 'export PATH="$(CURDIR)/$(BUILD)/bin:$$PATH";'
-	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;";'
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;";'
 	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/lib/lua/5.4/?.so;;";'
 
 compile_commands.json: ## write build/compile_commands.json for editors

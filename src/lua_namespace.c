@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/nsfs.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -67,6 +68,137 @@ static int namespace_open(lua_State *L)
 	if (type < 0 || (unsigned long)type != c->value)
 		return carton_raise(L, "open", path, EINVAL);
 	lua_settop(L, 3);
+	return 1;
+}
+
+/* The sync function of namespace_create: upvalues are the kinds and the table for the handles. */
+static int take_namespaces(lua_State *L)
+{
+	lua_Integer n = (lua_Integer)lua_rawlen(L, lua_upvalueindex(1));
+
+	for (lua_Integer i = 1; i <= n; i++) {
+		lua_pushcfunction(L, namespace_open);
+		lua_pushvalue(L, 1);
+		lua_rawgeti(L, lua_upvalueindex(1), i);
+		lua_call(L, 2, 1);
+		lua_rawgeti(L, lua_upvalueindex(1), i);
+		lua_insert(L, -2);
+		lua_rawset(L, lua_upvalueindex(2));
+	}
+	return 0;
+}
+
+/* Push a step of that name with the fields of the table at `fields`, and append it. */
+static void add_step(lua_State *L, int steps, const char *name, int fields,
+		     const char *const *known)
+{
+	lua_newtable(L);
+	lua_pushstring(L, name);
+	lua_rawseti(L, -2, 1);
+	for (; fields && *known; known++) {
+		lua_getfield(L, fields, *known);
+		lua_setfield(L, -2, *known);
+	}
+	lua_rawseti(L, steps, (lua_Integer)lua_rawlen(L, steps) + 1);
+}
+
+static void check_create_fields(lua_State *L, int arg)
+{
+	static const char *const known[] = {"uids", "gids", "monotonic", "boottime", NULL};
+
+	luaL_checktype(L, arg, LUA_TTABLE);
+	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+		const char *const *k = known;
+
+		while (*k && (lua_type(L, -2) != LUA_TSTRING ||
+			      strcmp(*k, lua_tostring(L, -2)) != 0))
+			k++;
+		if (!*k)
+			carton_misuse(L, "namespace.create: unknown field '%s'",
+				      luaL_tolstring(L, -2, NULL));
+	}
+}
+
+/***
+Make namespaces without entering them.
+@function create
+@tparam string|{string,...} kinds one kind, or several: with `user` among them, the others belong to it.
+  Not `pid`, which lives only as long as its first process
+@tparam[opt] table fields `uids` and `gids`, the maps of the user namespace, as of `idmap`; `monotonic` and `boottime`, the
+  offsets of the time namespace in seconds
+@treturn namespace|table a handle, or for a list a table of them by kind
+@raise `carton.error` as of `exec.spawn`
+@see namespaces(7)
+@usage local net <close> = carton.namespace.create("net")
+*/
+static int namespace_create(lua_State *L)
+{
+	static const char *const maps[] = {"uids", "gids", NULL};
+	static const char *const offsets[] = {"monotonic", "boottime", NULL};
+	bool list = lua_istable(L, 1);
+	int fields = lua_isnoneornil(L, 2) ? 0 : 2;
+	int kinds, result, steps, namespaces;
+
+	lua_settop(L, 2);
+	if (fields)
+		check_create_fields(L, fields);
+	if (!list) {
+		lua_createtable(L, 1, 0);
+		lua_pushvalue(L, 1);
+		lua_rawseti(L, -2, 1);
+		lua_replace(L, 1);
+	}
+	kinds = 1;
+	lua_newtable(L);
+	result = lua_gettop(L);
+	lua_newtable(L);
+	steps = lua_gettop(L);
+	lua_newtable(L);
+	namespaces = lua_gettop(L);
+	for (lua_Integer i = 1; lua_rawgeti(L, kinds, i) != LUA_TNIL; i++, lua_settop(L, namespaces)) {
+		const char *kind = check_kind(L, -1);
+
+		luaL_argcheck(L, strcmp(kind, "pid") != 0, 1,
+			      "a pid namespace lives only as long as its first process");
+		if (strcmp(kind, "time") == 0) { /* after the user namespace is mapped */
+			add_step(L, steps, "namespace.time_offsets", fields, offsets);
+			continue;
+		}
+		if (strcmp(kind, "user") == 0 && fields &&
+		    lua_getfield(L, fields, "uids") != LUA_TNIL)
+			add_step(L, steps, "namespace.idmap", fields, maps);
+		lua_pushstring(L, kind);
+		lua_rawseti(L, namespaces, (lua_Integer)lua_rawlen(L, namespaces) + 1);
+	}
+	lua_settop(L, namespaces);
+	lua_createtable(L, 0, 2); /* { "sync", name = "open" } */
+	lua_pushliteral(L, "sync");
+	lua_rawseti(L, -2, 1);
+	lua_pushliteral(L, "open");
+	lua_setfield(L, -2, "name");
+	lua_rawseti(L, steps, (lua_Integer)lua_rawlen(L, steps) + 1);
+
+	lua_pushcfunction(L, carton_spawn);
+	lua_createtable(L, 0, 3);
+	lua_pushvalue(L, steps);
+	lua_setfield(L, -2, "steps");
+	lua_pushvalue(L, namespaces);
+	lua_setfield(L, -2, "namespaces");
+	lua_createtable(L, 0, 1);
+	lua_pushvalue(L, kinds);
+	lua_pushvalue(L, result);
+	lua_pushcclosure(L, take_namespaces, 2);
+	lua_setfield(L, -2, "open");
+	lua_setfield(L, -2, "sync");
+	lua_call(L, 1, 1);
+	carton_reap(carton_checkprocess(L, -1), true);
+	close(carton_checkprocess(L, -1)->handle.fd);
+	carton_checkprocess(L, -1)->handle.fd = -1;
+	lua_settop(L, result);
+	if (!list) {
+		lua_rawgeti(L, kinds, 1);
+		lua_rawget(L, result);
+	}
 	return 1;
 }
 
@@ -178,7 +310,9 @@ void carton_open_namespace(lua_State *L)
 	static const luaL_Reg methods[] = {{"kind", namespace_kind},   {"id", namespace_id},
 					   {"pin", namespace_pin},     {"owner", namespace_owner},
 					   {"parent", namespace_parent}, {NULL, NULL}};
-	static const luaL_Reg functions[] = {{"open", namespace_open}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {{"open", namespace_open},
+					     {"create", namespace_create},
+					     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_NAMESPACE, methods);
 	luaL_setfuncs(L, functions, 0);

@@ -1,0 +1,5 @@
+-- SPDX-License-Identifier: MIT
+-- What luacheck has to know.
+std = "lua54"
+max_line_length = 120
+files["spec"] = { std = "+busted" }
