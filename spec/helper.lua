@@ -64,10 +64,11 @@ function helper.raises_code(code, f, ...)
 end
 
 local temporary = {}
+local base = os.getenv("TMPDIR") or "/tmp"
 
 --- A directory that is gone at the end.
 function helper.tmpdir()
-  local path = assert(posix.mkdtemp((os.getenv("TMPDIR") or "/tmp") .. "/carton-spec-XXXXXX"))
+  local path = assert(posix.mkdtemp(base .. "/carton-spec-XXXXXX"))
   temporary[#temporary + 1] = path
   posix.chmod(path, "rwxr-xr-x")
   return path
@@ -203,9 +204,11 @@ end
 -- so that it may mount what it likes; what it raises is raised here.
 function helper.isolated(f)
   local reader, writer = posix.pipe()
+  local place = helper.tmpdir() -- what the child makes is removed by its parent
   io.stdout:flush()
   local pid = posix.fork()
   if pid == 0 then
+    base = place
     posix.close(reader)
     local ok, err = pcall(function()
       if not helper.is_root then

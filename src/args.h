@@ -6,6 +6,7 @@
 #include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Memory for a plan: userdata chunks that never move, held by one Lua table with all handles. */
 struct carton_arena {
@@ -66,6 +67,7 @@ carton_decoder carton_decode_options;	 /* struct carton_attributes */
 carton_decoder carton_decode_data;	 /* struct carton_options, added to */
 carton_decoder carton_decode_parameter;	 /* struct carton_options, one more; aux: its key */
 carton_decoder carton_decode_handle;	 /* int; aux: type name or NULL for any */
+carton_decoder carton_decode_tree;	 /* int: a copy of that detached tree */
 carton_decoder carton_decode_handles;	 /* struct carton_fds; aux: type name */
 carton_decoder carton_decode_fds;	 /* struct carton_fds: integers, handles, false */
 carton_decoder carton_decode_idmap;	 /* struct carton_idmap */
@@ -74,6 +76,13 @@ carton_decoder carton_decode_capabilities; /* uint64_t; aux: offset of the bool 
 carton_decoder carton_decode_cpus;	 /* uint64_t[16] */
 carton_decoder carton_decode_seconds;	 /* uint64_t nanoseconds */
 carton_decoder carton_decode_signal;	 /* int64_t */
+
+/* What decoders are made of. Strings are copied from the top of the stack into the arena. */
+void carton_expect(struct carton_arena *arena, bool holds, const char *what);
+const char *carton_copy_bytes(struct carton_arena *arena, const char *s, size_t length);
+const char *carton_copy_string(struct carton_arena *arena);
+uint32_t carton_list_length(struct carton_arena *arena); /* of the list on top */
+void carton_sort_strings(const char **items, uint32_t count);
 
 /* A name of the list, or a message that says which there are. */
 unsigned long carton_tochoice(struct carton_arena *arena, const struct carton_choice *choices);

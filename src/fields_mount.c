@@ -33,7 +33,7 @@ Make a part of the tree visible at another place.
 */
 const struct carton_field carton_bind_fields[] = {
 	{"source", carton_decode_string, offsetof(struct step_bind, source), 0, NULL, NULL},
-	{"tree", carton_decode_handle, offsetof(struct step_bind, tree), 0, "#-1", CARTON_TREE},
+	{"tree", carton_decode_tree, offsetof(struct step_bind, tree), 0, "#-1", NULL},
 	TARGET(step_bind),
 	BOOL(step_bind, recursive, NULL),
 	BOOL(step_bind, create, "true"),

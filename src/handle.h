@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 
 #define CARTON_NAMESPACE  "carton.namespace"
 #define CARTON_TREE	  "carton.tree"
@@ -14,6 +15,14 @@
 
 struct carton_handle {
 	int fd; /* -1 once closed */
+};
+
+/* A tree remembers where it was copied from: before Linux 6.15 a detached tree can't be copied. */
+struct carton_tree {
+	struct carton_handle handle;
+	int source; /* O_PATH, or -1 */
+	bool recursive;
+	unsigned long long set, clear; /* MOUNT_ATTR_* */
 };
 
 /* A box that has its metatable before it has a descriptor; `size` of a larger struct that begins

@@ -25,6 +25,69 @@ struct tree_options {
 	struct carton_attributes options;
 };
 
+static struct carton_tree *new_tree(lua_State *L)
+{
+	struct carton_tree *tree = carton_newbox(L, CARTON_TREE, sizeof(*tree), 0);
+
+	tree->source = -1;
+	return tree;
+}
+
+/* close, __close and __gc: both descriptors */
+static int tree_close(lua_State *L)
+{
+	struct carton_tree *tree = luaL_checkudata(L, 1, CARTON_TREE);
+	int fds[] = {tree->handle.fd, tree->source};
+
+	tree->handle.fd = tree->source = -1;
+	for (size_t i = 0; i < countof(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return 0;
+}
+
+/* A copy for one more place, made here in the parent: a tree that is attached nowhere can be copied only
+ * in the mount namespace that it came from. */
+static long copy_tree(const struct carton_tree *tree)
+{
+	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+	struct mount_attr attr = {.attr_set = tree->set, .attr_clr = tree->clear};
+	long fd = sys_open_tree(tree->handle.fd, "", flags | AT_RECURSIVE);
+	long r;
+
+	if (fd != -EINVAL || tree->source < 0)
+		return fd;
+	fd = sys_open_tree(tree->source, "", flags | (tree->recursive ? AT_RECURSIVE : 0));
+	if (fd < 0 || !(attr.attr_set || attr.attr_clr))
+		return fd;
+	r = sys_mount_setattr((int)fd, tree->recursive ? AT_RECURSIVE : 0, &attr);
+	if (r < 0)
+		close((int)fd);
+	return r < 0 ? r : fd;
+}
+
+void carton_decode_tree(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	struct carton_tree *tree, *copy;
+	long fd;
+
+	if (field->fallback && lua_isinteger(L, -1) && lua_tointeger(L, -1) == CARTON_UNSET) {
+		*(int *)out = CARTON_UNSET;
+		return;
+	}
+	tree = luaL_testudata(L, -1, CARTON_TREE);
+	if (!tree || tree->handle.fd < 0)
+		carton_badfield(arena, "open tree expected, got %s", luaL_typename(L, -1));
+	copy = new_tree(L);
+	fd = copy_tree(tree);
+	if (fd < 0)
+		carton_raise(L, arena->step, "tree", (int)-fd);
+	copy->handle.fd = (int)fd;
+	*(int *)out = (int)fd;
+	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
+}
+
 /***
 Copy a part of the tree as a detached tree, which can be attached anywhere, also in other namespaces.
 @function open_tree
@@ -47,7 +110,7 @@ static int mount_open_tree(lua_State *L)
 	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
 	struct tree_options fields = {0};
 	struct carton_arena arena;
-	struct carton_handle *h;
+	struct carton_tree *tree;
 	struct mount_attr attr = {0};
 	long r;
 
@@ -58,15 +121,22 @@ static int mount_open_tree(lua_State *L)
 		luaL_checktype(L, 2, LUA_TTABLE);
 		carton_decode(&arena, 2, known, &fields, NULL);
 	}
-	h = carton_newhandle(L, CARTON_TREE);
-	r = sys_open_tree(AT_FDCWD, path, flags | (fields.recursive ? AT_RECURSIVE : 0));
+	tree = new_tree(L);
+	tree->recursive = fields.recursive;
+	tree->set = fields.options.set;
+	tree->clear = fields.options.clear;
+	tree->source = open(path, O_PATH | O_CLOEXEC);
+	if (tree->source < 0)
+		return carton_raise(L, "open_tree", path, errno);
+	r = sys_open_tree(tree->source, "",
+			  flags | AT_EMPTY_PATH | (fields.recursive ? AT_RECURSIVE : 0));
 	if (r < 0)
 		return carton_raise(L, "open_tree", path, (int)-r);
-	h->fd = (int)r;
+	tree->handle.fd = (int)r;
 	attr.attr_set = fields.options.set;
 	attr.attr_clr = fields.options.clear;
 	if (attr.attr_set || attr.attr_clr) {
-		r = sys_mount_setattr(h->fd, fields.recursive ? AT_RECURSIVE : 0, &attr);
+		r = sys_mount_setattr(tree->handle.fd, fields.recursive ? AT_RECURSIVE : 0, &attr);
 		if (r < 0)
 			return carton_raise(L, "open_tree", path, (int)-r);
 	}
@@ -96,7 +166,7 @@ static int mount_create(lua_State *L)
 	struct step_filesystem fields = {0};
 	struct carton_failure failure = {.step = "mount.create", .fields = 1};
 	struct carton_arena arena;
-	struct carton_handle *h;
+	struct carton_tree *tree;
 	int fd;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -104,7 +174,7 @@ static int mount_create(lua_State *L)
 	carton_newarena(L, &arena);
 	arena.step = "mount.create";
 	carton_decode(&arena, 1, known, &fields, NULL);
-	h = carton_newhandle(L, CARTON_TREE);
+	tree = new_tree(L);
 	fd = carton_filesystem_create(&ctx, &fields);
 	if (fd < 0) {
 		failure.call = carton_call_word(ctx.report.call);
@@ -113,7 +183,7 @@ static int mount_create(lua_State *L)
 		failure.errnum = -fd;
 		return carton_raise_failure(L, &failure);
 	}
-	h->fd = fd;
+	tree->handle.fd = fd;
 	return 1;
 }
 
@@ -277,6 +347,15 @@ void carton_open_mount(lua_State *L)
 					     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_TREE, methods);
+	luaL_getmetatable(L, CARTON_TREE);
+	lua_pushcfunction(L, tree_close);
+	lua_setfield(L, -2, "__gc");
+	lua_pushcfunction(L, tree_close);
+	lua_setfield(L, -2, "__close");
+	lua_getfield(L, -1, "__index");
+	lua_pushcfunction(L, tree_close);
+	lua_setfield(L, -2, "close");
+	lua_pop(L, 2);
 	carton_newhandletype(L, CARTON_DIRECTORY, NULL);
 	luaL_setfuncs(L, functions, 0);
 }

@@ -105,7 +105,7 @@ int carton_mount_bind(struct carton_context *ctx, const void *fields)
 	if (f->recursive)
 		flags |= AT_RECURSIVE;
 	if (f->tree >= 0)
-		tree = sys_open_tree(f->tree, "", flags | AT_EMPTY_PATH);
+		tree = sys_fcntl(f->tree, F_DUPFD_CLOEXEC, 3); /* a copy already */
 	else
 		tree = sys_open_tree(AT_FDCWD, f->source, flags);
 	if (f->optional && (tree == -ENOENT || tree == -ENOTDIR))

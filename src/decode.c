@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/* Decoders of what takes more than a word: mount options, handles, maps, limits, sets. */
+#include "args.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include <lauxlib.h>
+
+#include "handle.h"
+#include "names.h"
+#include "step.h"
+#include "sys.h"
+#include "util.h"
+/* Keep the value on top of the stack alive as long as the arena. */
+static void anchor_value(struct carton_arena *arena)
+{
+	lua_pushvalue(arena->L, -1);
+	lua_rawseti(arena->L, arena->anchor, (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
+}
+
+void carton_decode_options(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	static const struct {
+		const char *name;
+		uint64_t set, clear;
+	} known[] = {
+		{"ro", MOUNT_ATTR_RDONLY, 0},
+		{"rw", 0, MOUNT_ATTR_RDONLY},
+		{"nosuid", MOUNT_ATTR_NOSUID, 0},
+		{"suid", 0, MOUNT_ATTR_NOSUID},
+		{"nodev", MOUNT_ATTR_NODEV, 0},
+		{"dev", 0, MOUNT_ATTR_NODEV},
+		{"noexec", MOUNT_ATTR_NOEXEC, 0},
+		{"exec", 0, MOUNT_ATTR_NOEXEC},
+		{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
+		{"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
+		{"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
+		{"relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
+		{"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+		{"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
+		{"diratime", 0, MOUNT_ATTR_NODIRATIME},
+	};
+	struct carton_attributes *attributes = out;
+	uint32_t n = carton_list_length(arena);
+
+	(void)field;
+	for (uint32_t i = 0; i < n; i++) {
+		size_t k = 0;
+
+		lua_rawgeti(arena->L, -1, i + 1);
+		carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING, "list of names");
+		while (k < countof(known) && strcmp(known[k].name, lua_tostring(arena->L, -1)) != 0)
+			k++;
+		if (k == countof(known))
+			carton_badfield(arena, "unknown mount option '%s'",
+					lua_tostring(arena->L, -1));
+		if ((known[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
+		    (known[k].clear & attributes->set & ~(uint64_t)MOUNT_ATTR__ATIME))
+			carton_badfield(arena, "'%s' contradicts an earlier option",
+					lua_tostring(arena->L, -1));
+		attributes->set |= known[k].set;
+		attributes->clear |= known[k].clear;
+		lua_pop(arena->L, 1);
+	}
+}
+
+static void add_option(struct carton_arena *arena, struct carton_options *options, const char *key,
+		       const char *value)
+{
+	struct carton_option *items =
+		carton_alloc(arena, (options->count + 1) * sizeof(struct carton_option));
+
+	if (options->count)
+		memcpy(items, options->items, options->count * sizeof(items[0]));
+	items[options->count].key = key;
+	items[options->count].value = value;
+	options->items = items;
+	options->count++;
+}
+
+void carton_decode_parameter(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+
+	if (lua_isinteger(L, -1)) {
+		lua_pushfstring(L, "%I", (LUAI_UACINT)lua_tointeger(L, -1));
+		add_option(arena, out, field->aux, carton_copy_string(arena));
+		lua_pop(L, 1);
+		return;
+	}
+	add_option(arena, out, field->aux, carton_copy_string(arena));
+}
+
+/* Parameters in the order of their names: a table has none of its own. */
+void carton_decode_data(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	const char *keys[64];
+	uint32_t count = 0;
+
+	(void)field;
+	carton_expect(arena, lua_istable(L, -1), "table of parameters");
+	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+		if (lua_type(L, -2) != LUA_TSTRING || count == countof(keys))
+			carton_badfield(arena, "at most %d parameters, by name",
+					(int)countof(keys));
+		keys[count++] = carton_copy_bytes(arena, lua_tostring(L, -2), strlen(lua_tostring(L, -2)));
+	}
+	carton_sort_strings(keys, count);
+	for (uint32_t i = 0; i < count; i++) {
+		lua_pushstring(L, keys[i]);
+		lua_rawget(L, -2);
+		if (lua_isboolean(L, -1)) {
+			if (lua_toboolean(L, -1))
+				add_option(arena, out, keys[i], NULL);
+		} else {
+			luaL_tolstring(L, -1, NULL);
+			add_option(arena, out, keys[i], carton_copy_string(arena));
+			lua_pop(L, 1);
+		}
+		lua_pop(L, 1);
+	}
+}
+
+static int to_descriptor(struct carton_arena *arena, const char *tname)
+{
+	lua_State *L = arena->L;
+	struct carton_handle *h =
+		tname ? luaL_testudata(L, -1, tname) : carton_tohandle(L, -1);
+
+	if (!h)
+		carton_badfield(arena, "%s expected, got %s", tname ? tname : "handle",
+				luaL_typename(L, -1));
+	if (h->fd < 0)
+		carton_badfield(arena, "the handle is closed");
+	anchor_value(arena);
+	return h->fd;
+}
+
+void carton_decode_handle(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	if (field->fallback && lua_isinteger(arena->L, -1))
+		*(int *)out = CARTON_UNSET;
+	else
+		*(int *)out = to_descriptor(arena, field->aux);
+	if (lua_isinteger(arena->L, -1) && lua_tointeger(arena->L, -1) != CARTON_UNSET)
+		carton_badfield(arena, "handle expected, got number");
+}
+
+void carton_decode_handles(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	struct carton_fds *fds = out;
+	uint32_t n = carton_list_length(arena);
+	int *items = carton_alloc(arena, (n + 1) * sizeof(int));
+
+	for (uint32_t i = 0; i < n; i++) {
+		lua_rawgeti(arena->L, -1, i + 1);
+		items[i] = to_descriptor(arena, field->aux);
+		lua_pop(arena->L, 1);
+	}
+	fds->items = items;
+	fds->count = n;
+}
+
+void carton_decode_fds(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	struct carton_fds *fds = out;
+	uint32_t n = carton_list_length(arena);
+	int *items = carton_alloc(arena, (n + 1) * sizeof(int));
+
+	(void)field;
+	for (uint32_t i = 0; i < n; i++) {
+		lua_rawgeti(L, -1, i + 1);
+		if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) {
+			items[i] = CARTON_UNSET;
+		} else if (lua_isinteger(L, -1)) {
+			if (lua_tointeger(L, -1) < 0 || lua_tointeger(L, -1) > INT32_MAX)
+				carton_badfield(arena, "a descriptor is not negative");
+			items[i] = (int)lua_tointeger(L, -1);
+		} else {
+			items[i] = to_descriptor(arena, NULL);
+		}
+		lua_pop(L, 1);
+	}
+	fds->items = items;
+	fds->count = n;
+}
+
+static lua_Integer id_of(struct carton_arena *arena, const char *name, lua_Integer least)
+{
+	lua_State *L = arena->L;
+	lua_Integer n;
+
+	lua_pushstring(L, name);
+	if (lua_rawget(L, -2) != LUA_TNUMBER || !lua_isinteger(L, -1))
+		carton_badfield(arena, "an entry is { container_id =, host_id =, size = }");
+	n = lua_tointeger(L, -1);
+	if (n < least || n > UINT32_MAX - 1)
+		carton_badfield(arena, "%s is out of range", name);
+	lua_pop(L, 1);
+	return n;
+}
+
+void carton_decode_idmap(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	struct carton_idmap *map = out;
+	uint32_t n = carton_list_length(arena);
+	struct carton_idmap_entry *items;
+
+	(void)field;
+	if (n == 0 || n > 340) /* user_namespaces(7) */
+		carton_badfield(arena, "a map has 1 to 340 entries");
+	items = carton_alloc(arena, n * sizeof(*items));
+	for (uint32_t i = 0; i < n; i++) {
+		lua_rawgeti(arena->L, -1, i + 1);
+		carton_expect(arena, lua_istable(arena->L, -1), "list of tables");
+		items[i].container_id = (uint32_t)id_of(arena, "container_id", 0);
+		items[i].host_id = (uint32_t)id_of(arena, "host_id", 0);
+		items[i].size = (uint32_t)id_of(arena, "size", 1);
+		lua_pop(arena->L, 1);
+	}
+	map->items = items;
+	map->count = n;
+}
+
+/* An amount, "unlimited", or nil in a missing field of { soft =, hard = }. */
+static uint64_t limit_of(struct carton_arena *arena)
+{
+	lua_State *L = arena->L;
+
+	if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0)
+		return (uint64_t)lua_tointeger(L, -1);
+	if (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "unlimited") == 0)
+		return RLIM_INFINITY;
+	return (uint64_t)carton_badfield(arena, "a limit is an integer or \"unlimited\"");
+}
+
+void carton_decode_rlimits(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	struct carton_rlimits *limits = out;
+	struct carton_rlimit *items = carton_alloc(arena, 16 * sizeof(*items));
+
+	(void)field;
+	carton_expect(arena, lua_istable(L, -1), "table of limits");
+	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+		struct carton_rlimit *item = &items[limits->count];
+
+		carton_expect(arena, lua_type(L, -2) == LUA_TSTRING && limits->count < 16, "names");
+		lua_pushvalue(L, -2);
+		item->resource = (int)carton_tochoice(arena, carton_rlimit_names);
+		lua_pop(L, 1);
+		if (lua_istable(L, -1)) {
+			lua_pushliteral(L, "soft");
+			lua_rawget(L, -2);
+			item->soft = limit_of(arena);
+			lua_pop(L, 1);
+			lua_pushliteral(L, "hard");
+			lua_rawget(L, -2);
+			item->hard = limit_of(arena);
+			lua_pop(L, 1);
+		} else {
+			item->soft = item->hard = limit_of(arena);
+		}
+		if (item->soft > item->hard)
+			carton_badfield(arena, "%s: soft is above hard", lua_tostring(L, -2));
+		limits->count++;
+	}
+	limits->items = items;
+}
+
+void carton_decode_capabilities(struct carton_arena *arena, const struct carton_field *field,
+				void *out)
+{
+	lua_State *L = arena->L;
+	uint32_t n = carton_list_length(arena);
+	bool *given = (bool *)((char *)out - field->offset + (size_t)field->aux);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const char *name;
+
+		lua_rawgeti(L, -1, i + 1);
+		carton_expect(arena, lua_type(L, -1) == LUA_TSTRING, "list of names");
+		name = lua_tostring(L, -1);
+		if (strncmp(name, "CAP_", 4) == 0) {
+			lua_pushstring(L, name + 4);
+			lua_replace(L, -2);
+		}
+		*(uint64_t *)out |= (uint64_t)1 << carton_tochoice(arena, carton_capability_names);
+		lua_pop(L, 1);
+	}
+	*given = true;
+}
+
+void carton_decode_cpus(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+	uint64_t *cpus = out;
+	const char *s;
+
+	(void)field;
+	if (lua_istable(L, -1)) {
+		uint32_t n = carton_list_length(arena);
+
+		for (uint32_t i = 0; i < n; i++) {
+			lua_rawgeti(L, -1, i + 1);
+			carton_expect(arena, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0 &&
+					      lua_tointeger(L, -1) < 1024,
+			       "processor from 0 to 1023");
+			cpus[lua_tointeger(L, -1) / 64] |= (uint64_t)1 << lua_tointeger(L, -1) % 64;
+			lua_pop(L, 1);
+		}
+		return;
+	}
+	carton_expect(arena, lua_type(L, -1) == LUA_TSTRING, "list or string such as \"0-3,8\"");
+	for (s = lua_tostring(L, -1); *s;) {
+		unsigned long first = 0, last;
+		const char *start = s;
+
+		for (; *s >= '0' && *s <= '9' && first < 1024; s++)
+			first = first * 10 + (unsigned long)(*s - '0');
+		last = first;
+		if (s != start && *s == '-') {
+			start = ++s;
+			for (last = 0; *s >= '0' && *s <= '9' && last < 1024; s++)
+				last = last * 10 + (unsigned long)(*s - '0');
+		}
+		if (s == start || last > 1023 || first > last || (*s && *s != ',') ||
+		    (*s == ',' && !s[1]))
+			carton_badfield(arena, "'%s' is not a list of processors",
+					lua_tostring(L, -1));
+		for (; first <= last; first++)
+			cpus[first / 64] |= (uint64_t)1 << first % 64;
+		if (*s == ',')
+			s++;
+	}
+}
+
+void carton_decode_seconds(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_Number seconds;
+
+	(void)field;
+	carton_expect(arena, lua_type(arena->L, -1) == LUA_TNUMBER, "seconds");
+	seconds = lua_tonumber(arena->L, -1);
+	if (!(seconds >= 0 && seconds < 1e9))
+		carton_badfield(arena, "seconds are out of range");
+	*(uint64_t *)out = (uint64_t)(seconds * 1e9);
+}
+
+void carton_decode_signal(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	(void)field;
+	*(int64_t *)out = (int64_t)carton_tochoice(arena, carton_signal_names);
+}
