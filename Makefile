@@ -20,6 +20,7 @@ own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) 
 sources := $(filter-out src/main.c src/init.c,$(wildcard src/*.c))
 objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o
 modules := $(sort $(shell find lua -name '*.lua'))
+argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
 
 program := $(BUILD)/bin/carton
 core := $(BUILD)/lib/lua/5.4/carton/core.so
@@ -52,7 +53,7 @@ $(BUILD)/init_data.c: $(BUILD)/init src/embed.lua
 
 $(BUILD)/modules.c: $(modules) src/embed.lua
 	@mkdir -p $(BUILD)/obj
-	$(call say,LUA,$@)$(LUA) src/embed.lua modules $(modules) > $@.new && mv $@.new $@
+	$(call say,LUA,$@)$(LUA) src/embed.lua modules $(modules) argparse=$(argparse) > $@.new && mv $@.new $@
 
 $(core): $(objects)
 	@mkdir -p $(@D)

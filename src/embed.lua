@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Turns files into C at build time: `embed.lua modules FILE...` compiles the modules of lua/ ahead, without
--- lines and names; `embed.lua bytes NAME FILE` carries a file as it is. Written to standard output.
+-- Turns files into C at build time: `embed.lua modules [NAME=]FILE...` compiles the modules of lua/ ahead,
+-- without lines and names; `embed.lua bytes NAME FILE` carries a file as it is. Written to standard output.
 local function bytes(text)
   local lines = {}
   for i = 1, #text, 16 do
@@ -18,7 +18,9 @@ local function modules(paths)
   local rows = {}
   print('#include "modules.h"\n')
   for i, path in ipairs(paths) do
-    local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
+    local given, file = path:match("^([^=]+)=(.+)$")
+    path = file or path
+    local name = given or path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
     local chunk = string.dump(assert(loadfile(path)), true)
     print(("static const unsigned char module_%d[] = {\n%s\n};\n"):format(i, bytes(chunk)))
     rows[i] = ('\t{"%s", module_%d, %d},'):format(name, i, #chunk)

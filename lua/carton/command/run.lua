@@ -1,0 +1,218 @@
+-- SPDX-License-Identifier: MIT
+--- `carton run`: a container from options, or a recipe.
+-- @module carton.command.run
+local options = require("carton.command.options")
+local run = { summary = "run a command in a root file system, or a recipe",
+  usage = "carton run [OPTION...] ROOTFS COMMAND [ARG...] | carton run [OPTION...] RECIPE.lua [ARG...]" }
+
+--- The one list of options: read by the parser, shown by help, the man page and completions.
+run.options = {
+  { "-e --env", arg = "NAME=VALUE", many = true, help = "set a variable of the environment" },
+  { "-w --cwd", arg = "DIR", help = "working directory inside" },
+  { "-u --user", arg = "USER[:GROUP]", help = "names or ids, as the root file system knows them" },
+  { "--name", arg = "NAME", help = "of the container" },
+  { "--hostname", arg = "NAME", help = "host name inside" },
+  { "-t --terminal", help = "give it a pseudo-terminal (the default when run on one)" },
+  { "-T --no-terminal", help = "leave standard input, output and error as they are" },
+  { "-v --mount", arg = "SRC:DST[:OPTIONS]", many = true, help = "bind a path of the host" },
+  { "--tmpfs", arg = "DST", many = true, help = "mount an empty file system in memory" },
+  { "--device", arg = "PATH", many = true, help = "give it a device of the host" },
+  { "--overlay", help = "write to memory, which goes away with the container" },
+  { "--lower", arg = "DIR", many = true, help = "a layer below ROOTFS (implies --overlay)" },
+  { "--read-only", help = "make the root read-only" },
+  { "--bare", help = "mount nothing but the root itself: no /proc, /dev, /sys" },
+  { "--nestable", help = "leave /proc and /sys unmasked, for containers inside" },
+  { "--share", arg = "KIND", many = true, help = "share a namespace of the host: net, pid, ipc, uts, cgroup, user" },
+  { "--idmap", arg = "MAP", help = "auto, single or keep-id: a user namespace" },
+  { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
+  { "--cap-drop", arg = "NAME", many = true, help = "drop a capability, or all" },
+  { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
+  { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "a resource limit" },
+  { "--sysctl", arg = "NAME=VALUE", many = true, help = "a kernel parameter of its namespaces" },
+  { "--init", help = "run below a small init that reaps and passes signals on" },
+  { "--timeout", arg = "SECONDS", help = "kill it after so long" },
+  { "--trace", optional = true, help = "say what each step took; --trace=json, --trace=svg for a picture" },
+  { "--trace-file", arg = "FILE", help = "write that there instead of standard error" },
+  { "--status-file", arg = "FILE", help = "write how it ended as JSON" },
+}
+
+local function fail(format, ...)
+  error({ usage = true, message = format:format(...) .. "; see carton help run" }, 0)
+end
+
+local function pairs_of(list, option)
+  local map
+  for _, text in ipairs(list or {}) do
+    local name, value = text:match("^([^=]+)=(.*)$")
+    if not name then
+      fail("option '%s': '%s' is not NAME=VALUE", option, text)
+    end
+    map = map or {}
+    map[name] = value
+  end
+  return map
+end
+
+local function limits_of(list)
+  local limits
+  for name, value in pairs(pairs_of(list, "--rlimit") or {}) do
+    local soft, hard = value:match("^(%w+):?(%w*)$")
+    if not soft then
+      fail("option '--rlimit': '%s' is not a limit", value)
+    end
+    hard = hard ~= "" and hard or soft
+    limits = limits or {}
+    limits[name] = { soft = math.tointeger(tonumber(soft)) or soft,
+      hard = math.tointeger(tonumber(hard)) or hard }
+  end
+  return limits
+end
+
+local function layout(rootfs, values)
+  local layouts = require("carton.rootfs")
+  local fields = { nestable = values.nestable, readonly = values.read_only }
+  if values.bare then
+    fields.system = false
+  end
+  if rootfs == "host" then
+    return layouts.host { network = values.share_net, nestable = values.nestable,
+      system = fields.system }
+  elseif values.overlay or values.lower then
+    fields.lower = { rootfs, table.unpack(values.lower or {}) }
+    return layouts.overlay(fields)
+  end
+  fields.path = rootfs
+  return layouts.dir(fields)
+end
+
+local function mounts_of(values)
+  local list = table.move(values.mount or {}, 1, #(values.mount or {}), 1, {})
+  for _, target in ipairs(values.tmpfs or {}) do
+    list[#list + 1] = { type = "tmpfs", target = target, options = { "nosuid", "nodev" } }
+  end
+  return #list > 0 and list or nil
+end
+
+local function namespaces_of(values)
+  local map
+  for _, kind in ipairs(values.share or {}) do
+    map = map or {}
+    map[kind] = "host"
+    values["share_" .. kind] = true
+  end
+  return map
+end
+
+local function on_terminal()
+  local core = require("carton.core")
+  for fd = 0, 1 do
+    local ok, descriptor = pcall(core.exec.descriptor, fd)
+    if not ok then
+      return false
+    end
+    local yes = descriptor:is_terminal()
+    descriptor:close()
+    if not yes then
+      return false
+    end
+  end
+  return true
+end
+
+--- Turn options and operands into a container.
+-- @tparam table values of `options.parse`
+-- @tparam {string,...} operands ROOTFS COMMAND ARG...
+-- @treturn container
+function run.container(values, operands)
+  local rootfs = table.remove(operands, 1)
+  if not rootfs then
+    fail("a root file system is missing")
+  elseif #operands == 0 then
+    fail("a command is missing")
+  end
+  local terminal = values.terminal
+  if terminal == nil and not values.no_terminal and not values.bare and on_terminal() then
+    terminal = true
+  end
+  local namespaces = namespaces_of(values)
+  local timeout = values.timeout and tonumber(values.timeout)
+  if values.timeout and not timeout then
+    fail("option '--timeout': '%s' is no number of seconds", values.timeout)
+  end
+  return require("carton.container").new {
+    rootfs = layout(rootfs, values),
+    args = operands,
+    name = values.name,
+    env = pairs_of(values.env, "--env"),
+    cwd = values.cwd,
+    user = values.user,
+    hostname = values.hostname,
+    terminal = terminal or nil,
+    mounts = mounts_of(values),
+    devices = values.device,
+    namespaces = namespaces,
+    idmap = values.idmap,
+    capabilities = (values.cap_add or values.cap_drop)
+      and { add = values.cap_add, drop = values.cap_drop } or nil,
+    no_new_privs = not values.new_privileges,
+    rlimits = limits_of(values.rlimit),
+    sysctl = pairs_of(values.sysctl, "--sysctl"),
+    init = values.init,
+    timeout = timeout,
+    trace = values.trace and true or nil,
+  }
+end
+
+local function write(path, text)
+  if not path then
+    io.stderr:write(text)
+    return
+  end
+  local core = require("carton.core")
+  local file <close> = core.check(io.open(path, "w"))
+  core.check(file:write(text))
+end
+
+--- Run a container in the foreground and say what was asked about it.
+-- @tparam container c
+-- @tparam table values of `options.parse`
+-- @treturn int its exit status
+function run.foreground(c, values)
+  if values.trace then
+    c.fields.trace = true
+  end
+  c:start()
+  local status = c.status or require("carton.terminal").foreground(c)
+  if values.trace then
+    local kind = values.trace == true and "text" or values.trace
+    local trace = require("carton.trace")
+    if kind ~= "text" and kind ~= "json" and kind ~= "svg" then
+      fail("option '--trace': 'json' or 'svg' expected")
+    end
+    write(values.trace_file, trace[kind](c))
+  end
+  if values.status_file then
+    write(values.status_file, require("carton.json").encode(status) .. "\n")
+  end
+  return status.code
+end
+
+--- The classic call, `carton ROOTFS COMMAND [ARG...]`.
+-- @tparam {string,...} operands
+-- @treturn int its exit status
+function run.classic(operands)
+  return run.foreground(run.container({}, operands), {})
+end
+
+function run.run(argv)
+  local values, operands = options.parse("run", run.options, argv)
+  local first = operands[1]
+  if first and first:find("%.lua$") then
+    return require("carton.command").recipe(first, operands, function(c)
+      return run.foreground(c, values)
+    end)
+  end
+  return run.foreground(run.container(values, operands), values)
+end
+
+return run

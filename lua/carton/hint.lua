@@ -1,0 +1,179 @@
+-- SPDX-License-Identifier: MIT
+--- Why a step failed, found by looking: one sentence that says what to do.
+-- @module carton.hint
+local core = require("carton.core")
+local host = core.host
+local hint = {}
+
+local function read(path)
+  local file <close> = io.open(path)
+  return file and file:read("l")
+end
+
+--- The first part of a path that is missing, or that we may not search.
+local function walk(path)
+  if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
+    return nil
+  end
+  local at = ""
+  for part in path:gmatch("[^/]+") do
+    if at ~= "" and not host.access(at, "x") and host.stat(at) then
+      return ("%s may not be searched by this user; chmod a+x %s"):format(at, at)
+    end
+    at = at .. "/" .. part
+    local _, _, errno = host.stat(at)
+    if errno == core.errno.ENOENT then
+      local link = host.readlink(at)
+      return link and ("%s is a link to %s, which does not exist"):format(at, link)
+        or ("%s does not exist"):format(at)
+    elseif errno == core.errno.ENOTDIR then
+      return ("%s is below something that is no directory"):format(at)
+    end
+  end
+end
+
+--- What keeps a host from making user namespaces.
+-- @treturn ?string
+function hint.user_namespaces()
+  if read("/proc/sys/user/max_user_namespaces") == "0" then
+    return "user namespaces are switched off; sysctl user.max_user_namespaces=15000"
+  elseif host.euid() ~= 0 and read("/proc/sys/kernel/unprivileged_userns_clone") == "0" then
+    return "unprivileged user namespaces are switched off; sysctl kernel.unprivileged_userns_clone=1"
+  elseif host.euid() ~= 0
+    and read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" then
+    return "AppArmor restricts unprivileged user namespaces; "
+      .. "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile that allows userns"
+  end
+end
+
+local function is_overmounted(prefix)
+  for _, mount in ipairs(core.mount.list()) do
+    if mount.target:sub(1, #prefix + 1) == prefix .. "/" then
+      return mount.target
+    end
+  end
+end
+
+local function id_of(fields)
+  return fields.user or fields.uid or fields.gid
+end
+
+local versions = { clone3 = "5.3", openat2 = "5.6", mount_setattr = "5.12", close_range = "5.11",
+  open_tree = "5.2", move_mount = "5.2", fsopen = "5.2" }
+
+--- By call: `rules[call]` or by step; each gets the error and gives a sentence or nil.
+local by_code = {}
+
+function by_code.ENOSYS(err)
+  local version = versions[err.call]
+  return version and ("the kernel (%s) lacks %s, which Linux %s has"):format(host.uname().release,
+    err.call, version) or nil
+end
+
+function by_code.EPERM(err)
+  if err.call == "clone3" or err.call == "unshare" then
+    return hint.user_namespaces()
+      or (host.euid() ~= 0 and "without root, a user namespace has to be among the new ones")
+      or "this process lacks CAP_SYS_ADMIN: is it in a container itself?"
+  elseif err.step == "mount.proc" or err.step == "mount.sysfs" then
+    local target = is_overmounted(err.step == "mount.proc" and "/proc" or "/sys")
+    return target and ("the kernel allows it only where the outer one is not masked, and %s is; "
+      .. "run the outer container with nestable = true, or bind the outer one"):format(target)
+      or nil
+  elseif err.call == "write" and (err.text or ""):find("id_map$") then
+    return "without root, a process may map only its own id; idmap = \"auto\" uses /etc/subuid"
+  elseif err.call == "setgroups" then
+    return "supplementary groups can't be set in a user namespace with a single id"
+  elseif err.call == "prctl" or err.call == "capset" then
+    return "a capability was asked for that this process itself does not have"
+  elseif err.step == "mount.device" then
+    return "device nodes can't be made in a user namespace; bind = true binds the host's"
+  end
+end
+
+function by_code.EACCES(err)
+  if err.call == "program is on a noexec mount" then
+    return "the file system is mounted noexec"
+  elseif err.step == "exec.exec" then
+    return "is it executable, and may that user search its directories?"
+  end
+  return walk(err.source or err.text) or walk(err.path)
+end
+
+function by_code.ENOENT(err)
+  if err.step == "exec.exec" then
+    if err.call == "interpreter is missing" then
+      return "the program's first line names an interpreter that is not in this root"
+    elseif (err.call or ""):find("ELF interpreter", 1, true) then
+      return "the program is there, but the loader that it needs is not in this root: "
+        .. "is the image of another distribution or architecture?"
+    end
+    return "it is not in the root file system, or not in its PATH"
+  elseif err.step == "exec.chdir" then
+    return "the working directory has to exist inside"
+  end
+  return walk(err.text) or walk(err.source)
+end
+
+function by_code.EINVAL(err)
+  if err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
+    return ("%s is not in the id map; idmap = \"auto\" maps the ids of /etc/subuid"):format(
+      tostring(err.fields and id_of(err.fields) or "it"))
+  elseif err.call == "open_tree" and err.fields and not err.fields.recursive then
+    return "what is mounted below can't be uncovered; use recursive = true"
+  elseif err.step == "mount.overlay" then
+    return "layers have to be directories, upper and work empty or on one file system that is no overlay"
+  elseif err.call == "pivot_root" then
+    return "the new root has to be a mount of its own"
+  end
+end
+
+function by_code.ENOSPC(err)
+  if err.call == "clone3" or err.call == "unshare" then
+    return hint.user_namespaces()
+      or "too many namespaces (see /proc/sys/user/max_*_namespaces), or nested 32 deep"
+  end
+  return "no space left there, or no inodes"
+end
+
+function by_code.EROFS()
+  return "the root is read-only and the place is not there: make it in the image, or use an overlay"
+end
+
+function by_code.EAGAIN(err)
+  return (err.call == "clone3" or err.call == "setresuid")
+    and "too many processes: see ulimit -u and pids.max of the cgroup" or nil
+end
+
+function by_code.EMFILE()
+  return "too many open descriptors: see ulimit -n"
+end
+
+function by_code.ENODEV(err)
+  return (err.call == "fsopen" or err.call == "fsconfig")
+    and ("the kernel has no file system '%s'; modprobe %s"):format(err.text or "?", err.text or "?")
+    or nil
+end
+
+function by_code.ELOOP(err)
+  return err.step and err.step:find("^mount") and "a symbolic link stands in the place of a mount point"
+    or nil
+end
+
+function by_code.ESRCH(err)
+  return err.step == "exec.die_with_parent" and "the process that started it is gone" or nil
+end
+
+--- Look for why a step failed.
+-- @tparam table err a `carton.error`
+-- @treturn ?string a sentence, nil when there is nothing to add
+function hint.find(err)
+  local rule = type(err) == "table" and not err.hint and by_code[err.code]
+  if not rule then
+    return nil
+  end
+  local ok, text = pcall(rule, err)
+  return ok and text or nil
+end
+
+return hint

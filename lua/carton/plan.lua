@@ -1,0 +1,178 @@
+-- SPDX-License-Identifier: MIT
+--- Plans as text and JSON, and what is different between two.
+-- @module carton.plan
+local plan = {}
+
+local SHOWN <const> = 60 -- bytes of a content
+
+--- What a step is about comes first, the rest by name.
+local first = { "source", "tree", "target", "path", "name", "kinds", "args" }
+local rank = {}
+for i, name in ipairs(first) do
+  rank[name] = i
+end
+
+--- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
+local function quote(text)
+  if #text > SHOWN then
+    text = text:sub(1, SHOWN) .. "..."
+  end
+  if text:find("^[%w%._/:@%%+=%-]+$") then
+    return text
+  end
+  return '"' .. text:gsub('[%c"\\\127-\255]', function(c)
+    return c == "\n" and "\\n" or c == '"' and '\\"' or c == "\\" and "\\\\"
+      or ("\\x%02x"):format(c:byte())
+  end) .. '"'
+end
+
+local function sorted_keys(value)
+  local keys = {}
+  for key in pairs(value) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b)
+    local x, y = rank[a] or 99, rank[b] or 99
+    if x ~= y then
+      return x < y
+    end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+local function show(value)
+  local meta = getmetatable(value)
+  if type(value) == "string" then
+    return quote(value)
+  elseif type(value) == "userdata" or (type(meta) == "table" and meta.__name) then
+    return "<" .. (meta and meta.__name or type(value)) .. ">"
+  elseif type(value) ~= "table" then
+    return tostring(value)
+  end
+  local parts = {}
+  if #value > 0 or next(value) == nil then
+    for i, item in ipairs(value) do
+      parts[i] = show(item)
+    end
+    return #parts == 0 and "{}" or table.concat(parts, ",")
+  end
+  for i, key in ipairs(sorted_keys(value)) do
+    parts[i] = tostring(key) .. "=" .. show(value[key])
+  end
+  return "{" .. table.concat(parts, " ") .. "}"
+end
+
+--- Write one step on one line.
+-- @tparam table step
+-- @treturn string `mount.bind source=/usr target=/usr options=ro recursive=true`
+function plan.step_text(step)
+  local parts = { step[1] }
+  for _, key in ipairs(sorted_keys(step)) do
+    if key ~= 1 then
+      parts[#parts + 1] = key .. "=" .. show(step[key])
+    end
+  end
+  return table.concat(parts, " ")
+end
+
+--- Write a plan, a line for each step; the namespaces that are new come first.
+-- @tparam table compiled from `container:compile`
+-- @treturn string with a newline at the end
+function plan.text(compiled)
+  local lines = { "new namespaces: " .. (#compiled.namespaces > 0
+    and table.concat(compiled.namespaces, " ") or "none") }
+  for i, step in ipairs(compiled.steps) do
+    lines[#lines + 1] = ("%3d  %s"):format(i, plan.step_text(step))
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+local function plain(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local copy = {}
+  for key, item in pairs(value) do
+    copy[key] = plain(item)
+  end
+  return copy
+end
+
+--- Write a plan as JSON: `{ "namespaces": [...], "steps": [ { "step": "mount.bind", ... } ] }`.
+-- @tparam table compiled from `container:compile`
+-- @treturn string with a newline at the end
+function plan.json(compiled)
+  local steps = {}
+  for i, step in ipairs(compiled.steps) do
+    steps[i] = plain(step)
+    steps[i].step, steps[i][1] = step[1], nil
+  end
+  return require("carton.json").encode { namespaces = compiled.namespaces, steps = steps } .. "\n"
+end
+
+local function lines_of(compiled)
+  local lines = { "namespaces " .. table.concat(compiled.namespaces, " ") }
+  for i, step in ipairs(compiled.steps) do
+    lines[i + 1] = plan.step_text(step)
+  end
+  return lines
+end
+
+--- Lengths of the longest common subsequences of what is left of both.
+local function measure(a, b)
+  local lengths = {}
+  for i = #a + 1, 1, -1 do
+    lengths[i] = {}
+    for j = #b + 1, 1, -1 do
+      if i > #a or j > #b then
+        lengths[i][j] = 0
+      elseif a[i] == b[j] then
+        lengths[i][j] = lengths[i + 1][j + 1] + 1
+      else
+        lengths[i][j] = math.max(lengths[i + 1][j], lengths[i][j + 1])
+      end
+    end
+  end
+  return lengths
+end
+
+--- Compare two plans.
+-- @tparam table a from `container:compile`
+-- @tparam table b likewise
+-- @treturn {table,...} `{ op = "=" | "-" | "+", text = step }`: in both, in the first only, in the second only
+function plan.diff(a, b)
+  a, b = lines_of(a), lines_of(b)
+  local lengths, out = measure(a, b), {}
+  local i, j = 1, 1
+  while i <= #a or j <= #b do
+    if i <= #a and j <= #b and a[i] == b[j] then
+      out[#out + 1] = { op = "=", text = a[i] }
+      i, j = i + 1, j + 1
+    elseif j > #b or (i <= #a and lengths[i + 1][j] >= lengths[i][j + 1]) then
+      out[#out + 1] = { op = "-", text = a[i] }
+      i = i + 1
+    else
+      out[#out + 1] = { op = "+", text = b[j] }
+      j = j + 1
+    end
+  end
+  return out
+end
+
+--- Write what is different between two plans, a line each.
+-- @tparam table a from `container:compile`
+-- @tparam table b likewise
+-- @treturn string empty when they are the same
+-- @usage io.write(carton.plan.diff_text(before:compile(), after:compile()))
+function plan.diff_text(a, b)
+  local lines = {}
+  for _, entry in ipairs(plan.diff(a, b)) do
+    if entry.op ~= "=" then
+      lines[#lines + 1] = entry.op .. " " .. entry.text .. "\n"
+    end
+  end
+  return table.concat(lines)
+end
+
+return plan

@@ -1,0 +1,170 @@
+-- SPDX-License-Identifier: MIT
+--- Containers in the foreground: signals passed on, job control, the caller's terminal and its settings.
+-- @module carton.terminal
+local core = require("carton.core")
+local exec = core.exec
+local terminal = {}
+
+local FORWARDED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2" }
+local BLOCKED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP",
+  "SIGWINCH" }
+
+--- What a terminal has to get back, whatever happens.
+local function give_back(guard)
+  if guard.saved then
+    guard.descriptor:restore(guard.saved)
+    guard.saved = nil
+  end
+end
+
+local raw_meta = { __close = give_back }
+
+local function make_raw(descriptor)
+  local guard = setmetatable({ descriptor = descriptor }, raw_meta)
+  if descriptor:is_terminal() then
+    guard.saved = descriptor:raw()
+  end
+  return guard
+end
+
+--- Call a function while a terminal is raw; its settings come back however that ends.
+-- @tparam descriptor descriptor one that is no terminal stays as it is
+-- @tparam function call
+-- @return what the function returns
+function terminal.with_raw(descriptor, call)
+  local guard <close> = make_raw(descriptor) -- luacheck: ignore guard
+  return call()
+end
+
+local signals_meta = {}
+signals_meta.__close = function(self)
+  self.descriptor:close()
+  exec.unblock(BLOCKED)
+end
+
+local function copy_size(from, to)
+  if from:is_terminal() then
+    to:resize(from:size())
+  end
+end
+
+--- Pass bytes from the caller's terminal in.
+local function watch_input(session)
+  local loop, input, near = session.loop, session.input, session.near
+  local pending = ""
+  local writing
+  local function flush()
+    local written = near:write(pending) or 0
+    pending = pending:sub(written + 1)
+    if pending == "" and writing then
+      loop:unwatch(writing)
+      writing = nil
+    elseif pending ~= "" and not writing then
+      writing = loop:watch(near, "w", flush)
+    end
+  end
+  loop:watch(input, "r", function(token)
+    local data = input:read(4096)
+    if data == nil then
+      loop:unwatch(token)
+      data = "\4" -- end of file, as a terminal says it
+    end
+    pending = pending .. (data or "")
+    flush()
+  end)
+end
+
+--- Pass bytes from the container out; true while there is more.
+local function pass_output(session)
+  local data = session.near:read()
+  if data and session.output then
+    local at = 1
+    while at <= #data do
+      local ok, written = pcall(session.output.write, session.output, data, at)
+      if not ok then
+        session.output = nil -- nobody looks any more
+        break
+      end
+      at = at + (written or 0)
+    end
+  end
+  return data
+end
+
+local function stop(session)
+  local c = session.container
+  give_back(session.raw)
+  if not c.terminal then
+    c.process:kill("SIGSTOP")
+  end
+  exec.stop_self()
+  if not c.terminal then
+    c.process:kill("SIGCONT")
+  elseif session.input:is_terminal() then
+    session.raw.saved = session.input:raw()
+    copy_size(session.input, session.near)
+  end
+end
+
+local function watch_signals(session)
+  session.loop:watch(session.signals.descriptor, "r", function()
+    local name = session.signals.descriptor:read_signal()
+    if name == "SIGWINCH" then
+      if session.near then
+        copy_size(session.input, session.near)
+      end
+    elseif name == "SIGTSTP" then
+      stop(session)
+    elseif name then
+      session.container:kill(name)
+    end
+  end)
+end
+
+--- Run a started container in the foreground until it ends.
+-- HUP, INT, QUIT, TERM, USR1 and USR2 go to its program; with a terminal of its own, what is typed and
+-- printed is passed on, its size follows, and the settings of the caller's terminal come back after any end.
+-- @tparam container c a started one
+-- @treturn table status, as of `container:wait`
+-- @see signalfd(2), pty(7)
+function terminal.foreground(c)
+  if c.status then
+    return c.status
+  end
+  local signals <close> = setmetatable({ descriptor = exec.signals(BLOCKED) }, signals_meta)
+  local input <close> = c.terminal and exec.descriptor(0)
+  local output <close> = c.terminal and exec.descriptor(1)
+  local session = { container = c, loop = require("carton.loop").new(), signals = signals,
+    input = input, output = output, near = c.terminal }
+  local raw <close> = setmetatable({ descriptor = input }, raw_meta)
+  session.raw = raw
+  watch_signals(session)
+  if c.terminal then
+    copy_size(input, c.terminal)
+    if input:is_terminal() then
+      raw.saved = input:raw()
+    end
+    c.terminal:nonblocking()
+    watch_input(session)
+    session.loop:watch(c.terminal, "r", function(token)
+      if pass_output(session) == nil then
+        session.loop:unwatch(token)
+      end
+    end)
+  end
+  local status
+  session.loop:container(c, function(result)
+    status = result
+  end)
+  session.loop:run_until(function() return status ~= nil end)
+  if c.terminal then
+    while pass_output(session) do -- luacheck: ignore 542
+    end
+  end
+  return status
+end
+
+--- Signals that `foreground` passes on.
+terminal.forwarded = FORWARDED
+
+return terminal
