@@ -139,6 +139,11 @@ install: all ## install below DESTDIR and PREFIX
 	$(Q)install -D -m 644 $(BUILD)/completion.zsh $(share_dir)/zsh/site-functions/_carton
 	$(Q)install -D -m 644 $(BUILD)/completion.fish $(share_dir)/fish/vendor_completions.d/carton.fish
 
+.PHONY: install-module
+install-module: $(core)
+	$(Q)for m in $(modules:lua/%=%); do install -D -m 644 lua/$$m $(LUADIR)/$$m || exit 1; done
+	$(Q)install -D -m 755 $(core) $(LIBDIR)/carton/core.so
+
 uninstall: ## remove exactly what install put in place
 	$(Q)rm -f $(installed)
 	$(Q)-rmdir $(share_dir)/lua/5.4/carton/command $(share_dir)/lua/5.4/carton \
