@@ -112,7 +112,7 @@ format: ## format the C files
 	$(Q).ci/lint --format
 
 doc: ## write the reference into build/doc
-	$(Q)ldoc -q -c lua/config.ld -d $(BUILD)/doc .
+	$(Q)cd lua && ldoc -q -c config.ld -d $(CURDIR)/$(BUILD)/doc .
 
 .PHONY: install uninstall clean env help compile_commands.json
 bin_dir = $(DESTDIR)$(PREFIX)/bin
