@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Plain descriptors: pipes, files, sockets, terminals, signals.
- * @module carton.exec */
+/***
+Plain descriptors: pipes, files, sockets, terminals, signals.
+@module carton.exec
+*/
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -264,7 +266,7 @@ Make a pair of connected sockets, which pass messages whole.
 @treturn descriptor
 @treturn descriptor
 @raise `carton.error`: `EMFILE` too many descriptors
-@see socketpair(2), unix(7) SOCK_SEQPACKET
+@see socketpair(2), unix(7)
 */
 static int exec_socketpair(lua_State *L)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* carton.error: the one object that is raised, and errno by name. */
+/***
+carton.error: the one object that is raised, and errno by name.
+@module carton.core
+*/
 #include "error.h"
 
 #include <errno.h>

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the exec primitives are told. Each is a function of `carton.exec` and a step, but for those
- * that mean something in a new process only.
- * @module carton.exec */
+/***
+What the exec primitives are told. Each is a function of `carton.exec` and a step, but for those
+that mean something in a new process only.
+@module carton.exec
+*/
 #include "primitive.h"
 
 #include <stddef.h>
@@ -86,7 +88,7 @@ its other side (`process:terminal()`). Step only.
 @tparam[opt=0] int fields.rows
 @tparam[opt=0] int fields.columns
 @raise `carton.error`: `EINVAL` there is no devpts
-@see pty(7), ioctl_tty(2) TIOCGPTPEER
+@see pty(7), ioctl_tty(2)
 */
 const struct carton_field carton_terminal_fields[] = {
 	{"ptmx", carton_decode_string, offsetof(struct step_terminal, ptmx), 0, "/dev/pts/ptmx",

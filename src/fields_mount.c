@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the mount primitives are told. Each is a function of `carton.mount` and a step.
- * @module carton.mount */
+/***
+What the mount primitives are told. Each is a function of `carton.mount` and a step.
+@module carton.mount
+*/
 #include "primitive.h"
 
 #include <stddef.h>
@@ -180,7 +182,7 @@ Mount layers as one tree.
 @tparam[opt=false] boolean fields.temporary upper and work on a tmpfs that goes with the mount
 @tparam[opt] string fields.size of that tmpfs
 @raise `carton.error`: `ENOENT` a layer is missing, its path is in `text`
-@see [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html)
+@see mount(8)
 */
 const struct carton_field carton_overlay_fields[] = {
 	{"lower", carton_decode_strings, offsetof(struct step_overlay, lower), 1, NULL, NULL},
@@ -348,14 +350,14 @@ Hide what is at these paths: a file behind /dev/null, a directory behind an empt
 @function mask
 @tparam table fields
 @tparam {string,...} fields.paths inside the root file system; those that do not exist are passed over
-@see [maskedPaths](https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md)
+@see mount_setattr(2)
 */
 /***
 Make these paths read-only, with all below them.
 @function readonly
 @tparam table fields
 @tparam {string,...} fields.paths inside the root file system; those that do not exist are passed over
-@see [readonlyPaths](https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md)
+@see mount_setattr(2)
 */
 const struct carton_field carton_paths_fields[] = {
 	{"paths", carton_decode_strings, offsetof(struct step_paths, paths), 1, NULL, NULL}, END};

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the namespace primitives are told. Each is a function of `carton.namespace` and a step.
- * @module carton.namespace */
+/***
+What the namespace primitives are told. Each is a function of `carton.namespace` and a step.
+@module carton.namespace
+*/
 #include "primitive.h"
 
 #include <stddef.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the privilege primitives are told. Each is a function of `carton.privilege` and a step.
- * @module carton.privilege */
+/***
+What the privilege primitives are told. Each is a function of `carton.privilege` and a step.
+@module carton.privilege
+*/
 #include "primitive.h"
 
 #include <stddef.h>

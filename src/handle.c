@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Userdata that own one descriptor. */
+/***
+Userdata that own one descriptor.
+@module carton.core
+*/
 #include "handle.h"
 
 #include <string.h>

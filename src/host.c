@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Facts of the host that the vocabulary needs at once, without loading luaposix.
- * @module carton.host */
+/***
+Facts of the host that the vocabulary needs at once, without loading luaposix.
+@module carton.host
+*/
 #include "tables.h"
 
 #include <errno.h>

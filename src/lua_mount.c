@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Mount trees and root directories as handles, and the list of mounts.
- * @module carton.mount */
+/***
+Mount trees and root directories as handles, and the list of mounts.
+@module carton.mount
+*/
 #include "tables.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Namespaces as handles.
- * @module carton.namespace */
+/***
+Namespaces as handles.
+@module carton.namespace
+*/
 #include "tables.h"
 
 #include <errno.h>

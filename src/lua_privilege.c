@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Looking at privileges.
- * @module carton.privilege */
+/***
+Looking at privileges.
+@module carton.privilege
+*/
 #include "tables.h"
 
 #include <errno.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* luaopen_carton_core: the tables of functions and types, nothing else.
- * @module carton.core */
+/* luaopen_carton_core: the tables of functions and types, nothing else. */
 #include "carton.h"
 
 #include <lauxlib.h>

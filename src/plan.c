@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* From a list of steps (Lua) to a flat plan in one arena. */
+/***
+From a list of steps (Lua) to a flat plan in one arena.
+@module carton.core
+*/
 #include "plan.h"
 
 #include <lauxlib.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes as pidfds: wait, signal, how they ended.
- * @module carton.exec */
+/***
+Processes as pidfds: wait, signal, how they ended.
+@module carton.exec
+*/
 #include "process.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Makes a process that obeys a plan: clone, turns with the child, its report (the parent's side). */
+/***
+Makes a process that obeys a plan: clone, turns with the child, its report (the parent's side).
+@module carton.exec
+*/
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

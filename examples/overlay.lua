@@ -1,0 +1,26 @@
+#!/usr/bin/env carton
+-- SPDX-License-Identifier: MIT
+-- Shows: an overlay with a throw-away upper layer. Programs may change all they like; nothing of it stays.
+-- Needs: nothing, root or not. Argument: a root file system; without one, a small one is made of the host's /usr.
+local carton = require "carton"
+
+local rootfs
+if arg[1] then
+  rootfs = carton.rootfs.overlay { lower = { arg[1] }, size = "64m" }
+else
+  -- No image at hand: the host's own layout, with an overlay over its /usr.
+  rootfs = carton.steps(carton.rootfs.host { readonly = false }, {
+    { "mount.overlay", lower = { "/usr" }, temporary = true, size = "64m", target = "/usr" },
+  })
+end
+
+local function run(script)
+  return carton.container {
+    name = "throwaway",
+    rootfs = rootfs,
+    args = { "sh", "-c", script },
+  }:run()
+end
+
+run "rm -rf /usr/share/doc; echo changed > /usr/marker; echo \"inside: $(cat /usr/marker), $(ls /usr/share/doc 2>/dev/null | wc -l) documents\""
+return run "test -e /usr/marker && echo 'it stayed' || echo 'the next one sees nothing of it'"
