@@ -160,6 +160,7 @@ int carton_namespace_idmap(struct carton_context *ctx, const void *fields)
 		/* Before gid_map, and a must for whoever has no CAP_SETGID outside. */
 		proc_path(path, f->pid, "setgroups");
 		r = carton_proc_write(ctx, path, "deny", strlen("deny"));
+		ctx->denied = r == 0 && f->pid == 0;
 	}
 	if (r == 0)
 		r = write_map(ctx, f->pid, "gid_map", &f->gids);

@@ -145,14 +145,18 @@ int carton_privilege_rlimits(struct carton_context *ctx, const void *fields)
 static bool is_denied(struct carton_context *ctx)
 {
 	char text[8] = "";
-	int fd = carton_proc_open(ctx, "self/setgroups", O_RDONLY);
 	long n;
+	int fd;
 
+	if (ctx->denied) /* known already: there may be no procfs any more */
+		return true;
+	fd = carton_proc_open(ctx, "self/setgroups", O_RDONLY);
 	if (fd < 0)
 		return false;
 	n = sys_read(fd, text, sizeof(text) - 1);
 	sys_close(fd);
-	return n >= 4 && memcmp(text, "deny", 4) == 0;
+	ctx->denied = n >= 4 && memcmp(text, "deny", 4) == 0;
+	return ctx->denied;
 }
 
 static int set_groups(struct carton_context *ctx, const uint32_t *groups, uint32_t count)

@@ -112,6 +112,7 @@ struct carton_context {
 	int parent;  /* pidfd of the parent, -1 outside of a plan */
 	int masked;  /* an attached, empty, read-only directory to mask others with, or -1 */
 	bool fresh;  /* in a plan (a new process), not in the calling process */
+	bool denied; /* setgroups(2) is, in the user namespace that was made or entered */
 	char last[256]; /* what carton_root_parent last pointed at */
 	struct carton_report report;
 };

@@ -59,8 +59,9 @@ local function gather(fields)
   local new, joined = namespaces(fields)
   local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
   facts.userns = new.user or joined.user ~= nil or host.euid() ~= 0
-  -- to join what the caller may enter and the new user namespace may not, that one comes later
-  facts.late = new.user and facts.has_join
+  -- what is new has to belong to the joined user namespace, and what is joined may be closed to a new one:
+  -- both are entered first
+  facts.late = facts.has_join and (new.user or joined.user) and true or false
   if new.user then
     local layout = type(fields.rootfs) == "table" and fields.rootfs.idmap
     facts.map = idmap.resolve(fields.idmap or layout or "auto")
