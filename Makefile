@@ -12,7 +12,9 @@ V ?= 0
 version := $(shell sed -n 's/.*define CARTON_VERSION "\(.*\)".*/\1/p' include/carton.h)
 lua_cflags = $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null || $(PKG_CONFIG) --cflags lua)
 lua_archive = $(shell $(CC) -print-file-name=liblua5.4.a)
-
+# a system without the archive has the program load the library
+lua_libs = $(if $(filter /%,$(lua_archive)),$(lua_archive),$(shell \
+	$(PKG_CONFIG) --libs lua5.4 2>/dev/null || $(PKG_CONFIG) --libs lua))
 
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
@@ -63,7 +65,7 @@ $(core): $(objects)
 $(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/modules.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,-E,-z,now,-O1,--as-needed,--hash-style=gnu -o $@ $^ \
-		$(lua_archive) -lm
+		$(lua_libs) -lm
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
@@ -92,17 +94,17 @@ asan: ## run the specs under the address and undefined-behaviour sanitizers
 test-setup: all ## prove the set-up in pristine minimal systems, entered with Carton
 	$(Q).ci/test-setup
 
-bench: all ## compare with other runtimes: medians and ratios
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/bench/floor $(BUILD)/bench/true
-	$(Q)$(program) spec/bench/bench.lua
+bench: all $(addprefix $(BUILD)/bench/,floor measure true) ## compare with other runtimes: medians and ratios
+	$(Q)BUILD=$(BUILD) $(program) spec/bench/bench.lua $(ARGS)
 
-$(BUILD)/bench/floor: spec/bench/floor.c
+$(BUILD)/bench/floor $(BUILD)/bench/measure: $(BUILD)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
 
 $(BUILD)/bench/true: spec/bench/true.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s -o $@ $<
+	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s \
+		-Wl,-z,noseparate-code,--build-id=none -o $@ $<
 
 .PHONY: lint format doc
 lint: $(BUILD)/init_data.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors
