@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The perform side of `exec.*`: turns with the parent, descriptors, terminal, the program itself. */
+/* The perform side of `exec.*`: turns with the parent, descriptors, terminal, the program itself.
+ */
 #include "sys.h"
 
 #include "step.h"
@@ -122,7 +123,8 @@ int carton_exec_controlling(struct carton_context *ctx, const void *fields)
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_IOCTL, r) : 0;
 }
 
-/* Give descriptors their numbers. What stands in the way, of ours or of the list, moves up first. */
+/* Give descriptors their numbers. What stands in the way, of ours or of the list, moves up first.
+ */
 static int move_up(int *fd, int above)
 {
 	long r;
@@ -169,11 +171,12 @@ int carton_exec_descriptors(struct carton_context *ctx, const void *fields)
 	return place(ctx, f->fds.items, (int)f->fds.count);
 }
 
-/* Both sides of a new pseudo-terminal of the root's own devpts: the far one by ioctl, not by name. */
+/* Both sides of a new pseudo-terminal of the root's own devpts: the far one by ioctl, not by name.
+ */
 static int open_terminal(struct carton_context *ctx, const struct step_terminal *f, int *near)
 {
 	struct winsize size = {.ws_row = (unsigned short)f->rows,
-			       .ws_col = (unsigned short)f->columns};
+	                       .ws_col = (unsigned short)f->columns};
 	struct statfs fs;
 	int unlock = 0;
 	long r;
@@ -198,8 +201,7 @@ static int open_terminal(struct carton_context *ctx, const struct step_terminal 
 
 static int bind_console(struct carton_context *ctx, const char *console, int far)
 {
-	long tree = sys_open_tree(far, "",
-				  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	long tree = sys_open_tree(far, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	long r;
 	int to;
 
@@ -288,6 +290,24 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 	return (int)r;
 }
 
+/* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
+ * only. */
+static void reset_signals(void)
+{
+	uint64_t none = 0;
+	struct { /* struct sigaction, as the kernel has it */
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		uint64_t mask;
+	} by_default = {0};
+
+	for (int number = 1; number <= 64; number++)
+		if (number != SIGKILL && number != SIGSTOP)
+			sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
+	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+}
+
 int carton_exec_exec(struct carton_context *ctx, const void *fields)
 {
 	const struct step_exec *f = fields;
@@ -295,14 +315,13 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	const char *const *env = f->env.items;
 	static const char *const nothing[] = {NULL};
 	const char **init = f->args.items - CARTON_ARGS_SPARE;
-	uint64_t none = 0;
 	char number[24];
 	long r;
 
 	if (!env)
 		env = nothing;
-	if (ctx->fresh) /* blocked by the parent until here, and none of its business */
-		sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+	if (ctx->fresh)
+		reset_signals();
 	if (f->init == CARTON_UNSET) {
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;
