@@ -22,5 +22,9 @@ local function run(script)
   }:run()
 end
 
-run "rm -rf /usr/share/doc; echo changed > /usr/marker; echo \"inside: $(cat /usr/marker), $(ls /usr/share/doc 2>/dev/null | wc -l) documents\""
+run [[
+  rm -rf /usr/share/doc
+  echo changed > /usr/marker
+  echo "inside: $(cat /usr/marker), $(ls /usr/share/doc 2>/dev/null | wc -l) documents"
+]]
 return run "test -e /usr/marker && echo 'it stayed' || echo 'the next one sees nothing of it'"

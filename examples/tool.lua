@@ -1,7 +1,7 @@
 #!/usr/bin/env carton
 -- SPDX-License-Identifier: MIT
--- Shows: a sandbox for a tool that is not trusted, an agent for example: the rest of the host can be read (as far as this
--- user can), one directory can be written, there is no network, and time is limited.
+-- Shows: a sandbox for a tool that is not trusted, an agent for example: the rest of the host can be read (as far as
+-- this user can), one directory can be written, there is no network, and time is limited.
 -- Needs: nothing, root or not. Arguments: DIRECTORY COMMAND [ARG...]; without them, a demonstration.
 local carton = require "carton"
 

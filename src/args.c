@@ -36,7 +36,8 @@ void *carton_alloc(struct carton_arena *arena, size_t size)
 		size_t chunk = size > 2048 ? size : 4096;
 
 		block = lua_newuserdatauv(arena->L, chunk, 0);
-		lua_rawseti(arena->L, arena->anchor, (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
+		lua_rawseti(arena->L, arena->anchor,
+		            (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
 		if (chunk == size) { /* a block of its own; the present chunk goes on */
 			memset(block, 0, size);
 			return block;
@@ -108,7 +109,7 @@ static const char *nearest(const struct carton_field *fields, const char *name)
 }
 
 static void refuse_unknown(struct carton_arena *arena, int index, const struct carton_field *fields,
-			   const char *skip)
+                           const char *skip)
 {
 	lua_State *L = arena->L;
 	const struct carton_field *f;
@@ -128,20 +129,22 @@ static void refuse_unknown(struct carton_arena *arena, int index, const struct c
 			const char *meant = nearest(fields, lua_tostring(L, -1));
 
 			carton_badfield(arena, "unknown field '%s'%s%s%s", lua_tostring(L, -1),
-					meant ? " (did you mean '" : "", meant ? meant : "",
-					meant ? "'?)" : "");
+			                meant ? " (did you mean '" : "", meant ? meant : "",
+			                meant ? "'?)" : "");
 		}
 	}
 }
 
 void carton_decode(struct carton_arena *arena, int index, const struct carton_field *fields,
-		   void *out, const char *skip)
+                   void *out, const char *skip)
 {
 	lua_State *L = arena->L;
 
 	index = lua_absindex(L, index);
 	luaL_checkstack(L, 20, NULL);
 	arena->field = NULL;
+	refuse_unknown(arena, index, fields,
+	               skip); /* first: a misspelt field is also a missing one */
 	for (const struct carton_field *f = fields; f->name; f++) {
 		lua_pushstring(L, f->name);
 		lua_rawget(L, index);
@@ -157,7 +160,6 @@ void carton_decode(struct carton_arena *arena, int index, const struct carton_fi
 		lua_pop(L, 1);
 	}
 	arena->field = NULL;
-	refuse_unknown(arena, index, fields, skip);
 }
 
 const char *carton_copy_bytes(struct carton_arena *arena, const char *s, size_t length)
@@ -310,7 +312,8 @@ void carton_decode_env(struct carton_arena *arena, const struct carton_field *fi
 		    (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER))
 			carton_badfield(arena, "names and values are strings");
 		if (lua_rawlen(L, -2) == 0 || strchr(lua_tostring(L, -2), '='))
-			carton_badfield(arena, "'%s' is not a variable's name", lua_tostring(L, -2));
+			carton_badfield(arena, "'%s' is not a variable's name",
+			                lua_tostring(L, -2));
 		lua_pushvalue(L, -2);
 		lua_pushliteral(L, "=");
 		lua_pushvalue(L, -3);
@@ -349,7 +352,8 @@ void carton_decode_mode(struct carton_arena *arena, const struct carton_field *f
 	uint32_t mode = 0;
 
 	(void)field;
-	carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING, "mode as a string such as \"0755\"");
+	carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING,
+	              "mode as a string such as \"0755\"");
 	s = lua_tostring(arena->L, -1);
 	for (const char *c = s; *c; c++) {
 		if (*c < '0' || *c > '7' || mode > 0777)
@@ -380,12 +384,12 @@ unsigned long carton_tochoice(struct carton_arena *arena, const struct carton_ch
 			return c->value;
 	lua_pushvalue(L, -1);
 	lua_pushliteral(L, "");
-	for (; choices[parts].name && parts < 64; parts++) {
+	for (; parts < 64 && choices[parts].name; parts++) {
 		lua_pushfstring(L, " %s", choices[parts].name);
 		lua_concat(L, 2);
 	}
 	return (unsigned long)carton_badfield(arena, "unknown name '%s', known are%s",
-					      lua_tostring(L, -2), lua_tostring(L, -1));
+	                                      lua_tostring(L, -2), lua_tostring(L, -1));
 }
 
 void carton_decode_choice(struct carton_arena *arena, const struct carton_field *field, void *out)
@@ -405,7 +409,7 @@ void carton_decode_choices(struct carton_arena *arena, const struct carton_field
 }
 
 void carton_decode_choices_one(struct carton_arena *arena, const struct carton_field *field,
-			       void *out)
+                               void *out)
 {
 	*(uint64_t *)out = carton_tochoice(arena, field->aux);
 }

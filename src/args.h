@@ -21,7 +21,8 @@ struct carton_arena {
 
 struct carton_field;
 /* Read the value on top of the stack, which stays there, into `out`. */
-typedef void carton_decoder(struct carton_arena *arena, const struct carton_field *field, void *out);
+typedef void carton_decoder(struct carton_arena *arena, const struct carton_field *field,
+                            void *out);
 
 struct carton_field {
 	const char *name;
@@ -39,7 +40,7 @@ void *carton_alloc(struct carton_arena *arena, size_t size);
 /* Read the table at `index` into `out`; the fields end with a NULL name. `skip` is one field that
  * is known elsewhere, or NULL. */
 void carton_decode(struct carton_arena *arena, int index, const struct carton_field *fields,
-		   void *out, const char *skip);
+                   void *out, const char *skip);
 /* Raise a plain string that names step and field. */
 int carton_badfield(struct carton_arena *arena, const char *format, ...);
 
@@ -48,34 +49,34 @@ struct carton_choice { /* a name and what it stands for */
 	unsigned long value;
 };
 
-carton_decoder carton_decode_string;	 /* const char * */
-carton_decoder carton_decode_bytes;	 /* const char *, then uint64_t length: may hold NUL */
-carton_decoder carton_decode_strings;	 /* struct carton_strings; a string stands for a list of one */
-carton_decoder carton_decode_args;	 /* struct carton_strings: a list of at least one */
-carton_decoder carton_decode_groups;	 /* struct carton_strings of names or ids; aux as below */
-carton_decoder carton_decode_mask;	 /* int64_t, from "0022" */
-carton_decoder carton_decode_env;	  /* struct carton_strings: list or table of name -> value */
-carton_decoder carton_decode_bool;	 /* bool */
-carton_decoder carton_decode_integer;	 /* int64_t */
-carton_decoder carton_decode_id;	 /* int64_t, 0 to 4294967294 */
-carton_decoder carton_decode_mode;	 /* uint32_t, from "0755" */
-carton_decoder carton_decode_choice;	 /* unsigned int; aux: struct carton_choice[] */
-carton_decoder carton_decode_choices_one; /* uint64_t: one name; aux: struct carton_choice[] */
-carton_decoder carton_decode_constant;	 /* const char *: aux itself; the field is not given */
-carton_decoder carton_decode_choices;	 /* uint64_t: names joined; aux: struct carton_choice[] */
-carton_decoder carton_decode_options;	 /* struct carton_attributes */
-carton_decoder carton_decode_data;	 /* struct carton_options, added to */
-carton_decoder carton_decode_parameter;	 /* struct carton_options, one more; aux: its key */
-carton_decoder carton_decode_handle;	 /* int; aux: type name or NULL for any */
-carton_decoder carton_decode_tree;	 /* int: a copy of that detached tree */
-carton_decoder carton_decode_handles;	 /* struct carton_fds; aux: type name */
-carton_decoder carton_decode_fds;	 /* struct carton_fds: integers, handles, false */
-carton_decoder carton_decode_idmap;	 /* struct carton_idmap */
-carton_decoder carton_decode_rlimits;	 /* struct carton_rlimits */
+carton_decoder carton_decode_string;  /* const char * */
+carton_decoder carton_decode_bytes;   /* const char *, then uint64_t length: may hold NUL */
+carton_decoder carton_decode_strings; /* struct carton_strings; a string stands for a list of one */
+carton_decoder carton_decode_args;    /* struct carton_strings: a list of at least one */
+carton_decoder carton_decode_groups;  /* struct carton_strings of names or ids; aux as below */
+carton_decoder carton_decode_mask;    /* int64_t, from "0022" */
+carton_decoder carton_decode_env;     /* struct carton_strings: list or table of name -> value */
+carton_decoder carton_decode_bool;    /* bool */
+carton_decoder carton_decode_integer; /* int64_t */
+carton_decoder carton_decode_id;      /* int64_t, 0 to 4294967294 */
+carton_decoder carton_decode_mode;    /* uint32_t, from "0755" */
+carton_decoder carton_decode_choice;  /* unsigned int; aux: struct carton_choice[] */
+carton_decoder carton_decode_choices_one;  /* uint64_t: one name; aux: struct carton_choice[] */
+carton_decoder carton_decode_constant;     /* const char *: aux itself; the field is not given */
+carton_decoder carton_decode_choices;      /* uint64_t: names joined; aux: struct carton_choice[] */
+carton_decoder carton_decode_options;      /* struct carton_attributes */
+carton_decoder carton_decode_data;         /* struct carton_options, added to */
+carton_decoder carton_decode_parameter;    /* struct carton_options, one more; aux: its key */
+carton_decoder carton_decode_handle;       /* int; aux: type name or NULL for any */
+carton_decoder carton_decode_tree;         /* int: a copy of that detached tree */
+carton_decoder carton_decode_handles;      /* struct carton_fds; aux: type name */
+carton_decoder carton_decode_fds;          /* struct carton_fds: integers, handles, false */
+carton_decoder carton_decode_idmap;        /* struct carton_idmap */
+carton_decoder carton_decode_rlimits;      /* struct carton_rlimits */
 carton_decoder carton_decode_capabilities; /* uint64_t; aux: offset of the bool beside it */
-carton_decoder carton_decode_cpus;	 /* uint64_t[16] */
-carton_decoder carton_decode_seconds;	 /* uint64_t nanoseconds */
-carton_decoder carton_decode_signal;	 /* int64_t */
+carton_decoder carton_decode_cpus;         /* uint64_t[16] */
+carton_decoder carton_decode_seconds;      /* uint64_t nanoseconds */
+carton_decoder carton_decode_signal;       /* int64_t */
 
 /* What decoders are made of. Strings are copied from the top of the stack into the arena. */
 void carton_expect(struct carton_arena *arena, bool holds, const char *what);

@@ -8,8 +8,11 @@
 
 _Noreturn void carton_child(const struct carton_plan *plan)
 {
-	struct carton_context ctx = {.proc = -1, .channel = plan->channel, .parent = plan->parent,
-				     .masked = -1, .fresh = true};
+	struct carton_context ctx = {.proc = -1,
+	                             .channel = plan->channel,
+	                             .parent = plan->parent,
+	                             .masked = -1,
+	                             .fresh = true};
 	long r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	ctx.root = (int)r;

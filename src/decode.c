@@ -55,11 +55,11 @@ void carton_decode_options(struct carton_arena *arena, const struct carton_field
 			k++;
 		if (k == countof(known))
 			carton_badfield(arena, "unknown mount option '%s'",
-					lua_tostring(arena->L, -1));
+			                lua_tostring(arena->L, -1));
 		if ((known[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
 		    (known[k].clear & attributes->set & ~(uint64_t)MOUNT_ATTR__ATIME))
 			carton_badfield(arena, "'%s' contradicts an earlier option",
-					lua_tostring(arena->L, -1));
+			                lua_tostring(arena->L, -1));
 		attributes->set |= known[k].set;
 		attributes->clear |= known[k].clear;
 		lua_pop(arena->L, 1);
@@ -67,7 +67,7 @@ void carton_decode_options(struct carton_arena *arena, const struct carton_field
 }
 
 static void add_option(struct carton_arena *arena, struct carton_options *options, const char *key,
-		       const char *value)
+                       const char *value)
 {
 	struct carton_option *items =
 		carton_alloc(arena, (options->count + 1) * sizeof(struct carton_option));
@@ -80,7 +80,8 @@ static void add_option(struct carton_arena *arena, struct carton_options *option
 	options->count++;
 }
 
-void carton_decode_parameter(struct carton_arena *arena, const struct carton_field *field, void *out)
+void carton_decode_parameter(struct carton_arena *arena, const struct carton_field *field,
+                             void *out)
 {
 	lua_State *L = arena->L;
 
@@ -105,8 +106,9 @@ void carton_decode_data(struct carton_arena *arena, const struct carton_field *f
 	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
 		if (lua_type(L, -2) != LUA_TSTRING || count == countof(keys))
 			carton_badfield(arena, "at most %d parameters, by name",
-					(int)countof(keys));
-		keys[count++] = carton_copy_bytes(arena, lua_tostring(L, -2), strlen(lua_tostring(L, -2)));
+			                (int)countof(keys));
+		keys[count++] =
+			carton_copy_bytes(arena, lua_tostring(L, -2), strlen(lua_tostring(L, -2)));
 	}
 	carton_sort_strings(keys, count);
 	for (uint32_t i = 0; i < count; i++) {
@@ -127,12 +129,11 @@ void carton_decode_data(struct carton_arena *arena, const struct carton_field *f
 static int to_descriptor(struct carton_arena *arena, const char *tname)
 {
 	lua_State *L = arena->L;
-	struct carton_handle *h =
-		tname ? luaL_testudata(L, -1, tname) : carton_tohandle(L, -1);
+	struct carton_handle *h = tname ? luaL_testudata(L, -1, tname) : carton_tohandle(L, -1);
 
 	if (!h)
 		carton_badfield(arena, "%s expected, got %s", tname ? tname : "handle",
-				luaL_typename(L, -1));
+		                luaL_typename(L, -1));
 	if (h->fd < 0)
 		carton_badfield(arena, "the handle is closed");
 	anchor_value(arena);
@@ -273,7 +274,7 @@ void carton_decode_rlimits(struct carton_arena *arena, const struct carton_field
 }
 
 void carton_decode_capabilities(struct carton_arena *arena, const struct carton_field *field,
-				void *out)
+                                void *out)
 {
 	lua_State *L = arena->L;
 	uint32_t n = carton_list_length(arena);
@@ -307,9 +308,10 @@ void carton_decode_cpus(struct carton_arena *arena, const struct carton_field *f
 
 		for (uint32_t i = 0; i < n; i++) {
 			lua_rawgeti(L, -1, i + 1);
-			carton_expect(arena, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0 &&
-					      lua_tointeger(L, -1) < 1024,
-			       "processor from 0 to 1023");
+			carton_expect(arena,
+			              lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0 &&
+			                      lua_tointeger(L, -1) < 1024,
+			              "processor from 0 to 1023");
 			cpus[lua_tointeger(L, -1) / 64] |= (uint64_t)1 << lua_tointeger(L, -1) % 64;
 			lua_pop(L, 1);
 		}
@@ -331,7 +333,7 @@ void carton_decode_cpus(struct carton_arena *arena, const struct carton_field *f
 		if (s == start || last > 1023 || first > last || (*s && *s != ',') ||
 		    (*s == ',' && !s[1]))
 			carton_badfield(arena, "'%s' is not a list of processors",
-					lua_tostring(L, -1));
+			                lua_tostring(L, -1));
 		for (; first <= last; first++)
 			cpus[first / 64] |= (uint64_t)1 << first % 64;
 		if (*s == ',')

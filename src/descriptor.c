@@ -163,7 +163,7 @@ static int descriptor_resize(lua_State *L)
 {
 	int fd = check(L);
 	struct winsize size = {.ws_row = (unsigned short)luaL_checkinteger(L, 2),
-			       .ws_col = (unsigned short)luaL_checkinteger(L, 3)};
+	                       .ws_col = (unsigned short)luaL_checkinteger(L, 3)};
 
 	if (ioctl(fd, TIOCSWINSZ, &size) < 0)
 		return carton_raise(L, "resize", NULL, errno);
@@ -285,7 +285,8 @@ static int exec_socketpair(lua_State *L)
 Open a file.
 @function open
 @tparam string path
-@tparam[opt="r"] string mode `r` read, `w` write a new or emptied file, `a` append, `rw` both, `x` write, and it must be new
+@tparam[opt="r"] string mode `r` read, `w` write a new or emptied file, `a` append, `rw` both, `x`
+write, and it must be new
 @treturn descriptor
 @raise `carton.error`
 @see open(2)
@@ -294,8 +295,8 @@ static int exec_open(lua_State *L)
 {
 	static const char *const modes[] = {"r", "w", "a", "rw", "x", NULL};
 	static const int flags[] = {O_RDONLY, O_WRONLY | O_CREAT | O_TRUNC,
-				    O_WRONLY | O_CREAT | O_APPEND, O_RDWR | O_CREAT,
-				    O_WRONLY | O_CREAT | O_EXCL};
+	                            O_WRONLY | O_CREAT | O_APPEND, O_RDWR | O_CREAT,
+	                            O_WRONLY | O_CREAT | O_EXCL};
 	const char *path = luaL_checkstring(L, 1);
 	int mode = luaL_checkoption(L, 2, "r", modes);
 	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
@@ -364,7 +365,8 @@ static int exec_terminal_pair(lua_State *L)
 }
 
 /***
-Receive signals through a descriptor, which is readable when one is there. They are blocked from now on.
+Receive signals through a descriptor, which is readable when one is there. They are blocked from now
+on.
 @function signals
 @tparam {string,...} names
 @treturn descriptor with `read_signal`
@@ -382,7 +384,7 @@ static int exec_signals(lua_State *L)
 		const struct carton_choice *c = carton_signal_names;
 
 		while (c->name && (lua_type(L, -1) != LUA_TSTRING ||
-				   strcmp(c->name, lua_tostring(L, -1)) != 0))
+		                   strcmp(c->name, lua_tostring(L, -1)) != 0))
 			c++;
 		luaL_argcheck(L, c->name != NULL, 1, "unknown signal");
 		sigaddset(&set, (int)c->value);
@@ -417,24 +419,24 @@ static int exec_unblock(lua_State *L)
 void carton_open_descriptor(lua_State *L)
 {
 	static const luaL_Reg methods[] = {{"read", descriptor_read},
-					   {"write", descriptor_write},
-					   {"nonblocking", descriptor_nonblocking},
-					   {"is_terminal", descriptor_is_terminal},
-					   {"size", descriptor_size},
-					   {"resize", descriptor_resize},
-					   {"raw", descriptor_raw},
-					   {"restore", descriptor_restore},
-					   {"read_signal", descriptor_read_signal},
-					   {NULL, NULL}};
+	                                   {"write", descriptor_write},
+	                                   {"nonblocking", descriptor_nonblocking},
+	                                   {"is_terminal", descriptor_is_terminal},
+	                                   {"size", descriptor_size},
+	                                   {"resize", descriptor_resize},
+	                                   {"raw", descriptor_raw},
+	                                   {"restore", descriptor_restore},
+	                                   {"read_signal", descriptor_read_signal},
+	                                   {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"pipe", exec_pipe},
-					     {"socketpair", exec_socketpair},
-					     {"open", exec_open},
-					     {"null", exec_null},
-					     {"descriptor", exec_descriptor},
-					     {"terminal_pair", exec_terminal_pair},
-					     {"signals", exec_signals},
-					     {"unblock", exec_unblock},
-					     {NULL, NULL}};
+	                                     {"socketpair", exec_socketpair},
+	                                     {"open", exec_open},
+	                                     {"null", exec_null},
+	                                     {"descriptor", exec_descriptor},
+	                                     {"terminal_pair", exec_terminal_pair},
+	                                     {"signals", exec_signals},
+	                                     {"unblock", exec_unblock},
+	                                     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_DESCRIPTOR, methods);
 	luaL_setfuncs(L, functions, 0);

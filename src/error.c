@@ -19,20 +19,23 @@ static const struct {
 	int number;
 	const char *name;
 } errnos[] = {
-#define E(name) {name, #name}
-	E(EPERM),	E(ENOENT),	 E(ESRCH),	 E(EINTR),	E(EIO),
-	E(ENXIO),	E(E2BIG),	 E(ENOEXEC),	 E(EBADF),	E(ECHILD),
-	E(EAGAIN),	E(ENOMEM),	 E(EACCES),	 E(EFAULT),	E(ENOTBLK),
-	E(EBUSY),	E(EEXIST),	 E(EXDEV),	 E(ENODEV),	E(ENOTDIR),
-	E(EISDIR),	E(EINVAL),	 E(ENFILE),	 E(EMFILE),	E(ENOTTY),
-	E(ETXTBSY),	E(EFBIG),	 E(ENOSPC),	 E(ESPIPE),	E(EROFS),
-	E(EMLINK),	E(EPIPE),	 E(EDOM),	 E(ERANGE),	E(EDEADLK),
-	E(ENAMETOOLONG), E(ENOLCK),	 E(ENOSYS),	 E(ENOTEMPTY),	E(ELOOP),
-	E(ENODATA),	E(ETIME),	 E(EPROTO),	 E(EBADMSG),	E(EOVERFLOW),
-	E(EUSERS),	E(ENOTSOCK),	 E(EMSGSIZE),	 E(EOPNOTSUPP), E(EADDRINUSE),
-	E(ECONNRESET),	E(ENOBUFS),	 E(ETIMEDOUT),	 E(ECONNREFUSED), E(EALREADY),
-	E(EINPROGRESS), E(ESTALE),	 E(EDQUOT),	 E(ECANCELED),	E(ENOKEY),
-	E(ELIBBAD),	E(EKEYREJECTED), E(EOWNERDEAD),	 E(EADDRNOTAVAIL), E(ENETDOWN),
+#define E(name)                                                                                    \
+	{                                                                                          \
+		name, #name                                                                        \
+	}
+	E(EPERM),        E(ENOENT),       E(ESRCH),      E(EINTR),         E(EIO),
+	E(ENXIO),        E(E2BIG),        E(ENOEXEC),    E(EBADF),         E(ECHILD),
+	E(EAGAIN),       E(ENOMEM),       E(EACCES),     E(EFAULT),        E(ENOTBLK),
+	E(EBUSY),        E(EEXIST),       E(EXDEV),      E(ENODEV),        E(ENOTDIR),
+	E(EISDIR),       E(EINVAL),       E(ENFILE),     E(EMFILE),        E(ENOTTY),
+	E(ETXTBSY),      E(EFBIG),        E(ENOSPC),     E(ESPIPE),        E(EROFS),
+	E(EMLINK),       E(EPIPE),        E(EDOM),       E(ERANGE),        E(EDEADLK),
+	E(ENAMETOOLONG), E(ENOLCK),       E(ENOSYS),     E(ENOTEMPTY),     E(ELOOP),
+	E(ENODATA),      E(ETIME),        E(EPROTO),     E(EBADMSG),       E(EOVERFLOW),
+	E(EUSERS),       E(ENOTSOCK),     E(EMSGSIZE),   E(EOPNOTSUPP),    E(EADDRINUSE),
+	E(ECONNRESET),   E(ENOBUFS),      E(ETIMEDOUT),  E(ECONNREFUSED),  E(EALREADY),
+	E(EINPROGRESS),  E(ESTALE),       E(EDQUOT),     E(ECANCELED),     E(ENOKEY),
+	E(ELIBBAD),      E(EKEYREJECTED), E(EOWNERDEAD), E(EADDRNOTAVAIL), E(ENETDOWN),
 #undef E
 };
 
@@ -96,8 +99,8 @@ static void copy_field(lua_State *L, int from, const char *field, const char *na
 /* What the step is about, from the fields that say so: err.path, err.source. */
 static void copy_subject(lua_State *L, int fields)
 {
-	static const char *const names[] = {"target", "path", "name", "interface", "new_root",
-					    "user",   "value"};
+	static const char *const names[] = {"target",   "path", "name", "interface",
+	                                    "new_root", "user", "value"};
 
 	copy_field(L, fields, "source", "source");
 	if (lua_getfield(L, -1, "path") != LUA_TNIL) {
@@ -173,7 +176,7 @@ static int error_tostring(lua_State *L)
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	luaL_checkstack(L, 24, NULL);
-#define GET(name) (lua_getfield(L, 1, name) != LUA_TNIL)
+#define GET(name)    (lua_getfield(L, 1, name) != LUA_TNIL)
 #define ADD(literal) (lua_pushliteral(L, literal), parts++)
 	if (GET("where"))
 		parts++, ADD(": ");
@@ -230,7 +233,8 @@ static int error_tostring(lua_State *L)
 /***
 Raise a `carton.error`.
 @function error
-@tparam table fields `op`, `path`, `source`, `errno` or `code` (a name such as `"ENOENT"`), `message`, `hint`
+@tparam table fields `op`, `path`, `source`, `errno` or `code` (a name such as `"ENOENT"`),
+`message`, `hint`
 @raise always
 @usage carton.error{ op = "pull", path = name, message = "no such image" }
 */
@@ -300,8 +304,7 @@ static int try_finish(lua_State *L, int status, lua_KContext ctx)
 		return lua_gettop(L);
 	if (!luaL_testudata(L, -1, CARTON_ERROR) && !lua_istable(L, -1))
 		return lua_error(L); /* a bug, not an answer */
-	if (!luaL_getmetafield(L, -1, "__name") ||
-	    strcmp(lua_tostring(L, -1), CARTON_ERROR) != 0) {
+	if (!luaL_getmetafield(L, -1, "__name") || strcmp(lua_tostring(L, -1), CARTON_ERROR) != 0) {
 		lua_settop(L, -2);
 		return lua_error(L);
 	}
@@ -325,8 +328,7 @@ Call a function, and give `nil, message, errno` instead of raising a `carton.err
 static int core_try(lua_State *L)
 {
 	luaL_checkany(L, 1);
-	return try_finish(
-		L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, try_finish), 0);
+	return try_finish(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, try_finish), 0);
 }
 
 /***

@@ -6,13 +6,13 @@
 #include <lua.h>
 
 struct carton_failure {
-	const char *step;  /* "mount.bind", or the name of a function */
-	const char *call;  /* system call or what was found wrong, may be NULL or "" */
-	const char *path;  /* subject, may be NULL */
-	const char *text;  /* detail, may be NULL or "" */
+	const char *step; /* "mount.bind", or the name of a function */
+	const char *call; /* system call or what was found wrong, may be NULL or "" */
+	const char *path; /* subject, may be NULL */
+	const char *text; /* detail, may be NULL or "" */
 	int errnum;
 	lua_Integer index; /* in the plan, 0: not in a plan */
-	int fields;	   /* stack index of the step's table, 0: none */
+	int fields;        /* stack index of the step's table, 0: none */
 };
 
 /* Raise a carton.error: `return carton_raise(L, "open", path, errno)`. */

@@ -11,7 +11,10 @@ that mean something in a new process only.
 #include "handle.h"
 #include "init_image.h"
 
-#define END {NULL, NULL, 0, 0, NULL, NULL}
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, NULL, 0, 0, NULL, NULL                                                       \
+	}
 
 const struct carton_field carton_no_fields[] = {END};
 
@@ -53,7 +56,8 @@ Make the caller the leader of a new process group.
 @see setpgid(2)
 */
 /***
-Go on in a child, which is inside of an entered pid namespace and stays a child of the parent. Step only.
+Go on in a child, which is inside of an entered pid namespace and stays a child of the parent. Step
+only.
 @function fork
 @see clone(2) CLONE_PARENT
 */
@@ -72,7 +76,8 @@ const struct carton_field carton_controlling_fields[] = {
 Say which descriptors the program gets; all others are closed when it is executed. Step only.
 @function descriptors
 @tparam table fields
-@tparam list fields.fds entry 1 becomes descriptor 0 and so on: a handle, a number, or false to leave it as it is
+@tparam list fields.fds entry 1 becomes descriptor 0 and so on: a handle, a number, or false to
+leave it as it is
 @see dup(2), close_range(2)
 */
 const struct carton_field carton_descriptors_fields[] = {
@@ -92,34 +97,38 @@ its other side (`process:terminal()`). Step only.
 */
 const struct carton_field carton_terminal_fields[] = {
 	{"ptmx", carton_decode_string, offsetof(struct step_terminal, ptmx), 0, "/dev/pts/ptmx",
-	 NULL},
+         NULL},
 	{"console", carton_decode_string, offsetof(struct step_terminal, console), 0, NULL, NULL},
 	{"rows", carton_decode_integer, offsetof(struct step_terminal, rows), 0, NULL, NULL},
 	{"columns", carton_decode_integer, offsetof(struct step_terminal, columns), 0, NULL, NULL},
 	END};
 
 /***
-End when the parent ends. A change of ids or capabilities undoes it: repeat it afterwards. Step only.
+End when the parent ends. A change of ids or capabilities undoes it: repeat it afterwards. Step
+only.
 @function die_with_parent
 @tparam table fields
 @tparam[opt="SIGKILL"] string fields.signal
 @raise `carton.error`: `ESRCH` the parent is gone already
 @see prctl(2) PR_SET_PDEATHSIG
 */
-const struct carton_field carton_die_fields[] = {
-	{"signal", carton_decode_signal, offsetof(struct step_die_with_parent, signal), 0, "SIGKILL",
-	 NULL},
-	END};
+const struct carton_field carton_die_fields[] = {{"signal", carton_decode_signal,
+                                                  offsetof(struct step_die_with_parent, signal), 0,
+                                                  "SIGKILL", NULL},
+                                                 END};
 
 /***
 Execute a program in the place of the caller.
 @function exec
 @tparam table fields
 @tparam {string,...} fields.args the program and its arguments, at least one
-@tparam[opt={}] table fields.env `{ "NAME=VALUE", ... }` or `{ NAME = "VALUE" }`; nothing is inherited
+@tparam[opt={}] table fields.env `{ "NAME=VALUE", ... }` or `{ NAME = "VALUE" }`; nothing is
+inherited
 @tparam[opt] string fields.path the file, when it is not `args[1]` searched in PATH
-@tparam[opt=false] boolean fields.init run it as the child of a built-in init that reaps and passes signals on
-@raise `carton.error`: `ENOENT`, `EACCES`, `ENOEXEC`; `call` and `text` say when an interpreter or loader is missing
+@tparam[opt=false] boolean fields.init run it as the child of a built-in init that reaps and passes
+signals on
+@raise `carton.error`: `ENOENT`, `EACCES`, `ENOEXEC`; `call` and `text` say when an interpreter or
+loader is missing
 @see execve(2)
 */
 const struct carton_field carton_exec_fields[] = {

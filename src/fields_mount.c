@@ -10,10 +10,22 @@ What the mount primitives are told. Each is a function of `carton.mount` and a s
 #include "handle.h"
 #include "names.h"
 
-#define TARGET(type)	   {"target", carton_decode_string, offsetof(struct type, target), 1, NULL, NULL}
-#define BOOL(type, n, def) {#n, carton_decode_bool, offsetof(struct type, n), 0, def, NULL}
-#define OPTIONS(type)	   {"options", carton_decode_options, offsetof(struct type, options), 0, NULL, NULL}
-#define END		   {NULL, NULL, 0, 0, NULL, NULL}
+#define TARGET(type)                                                                               \
+	{                                                                                          \
+		"target", carton_decode_string, offsetof(struct type, target), 1, NULL, NULL       \
+	}
+#define BOOL(type, n, def)                                                                         \
+	{                                                                                          \
+#n, carton_decode_bool, offsetof(struct type, n), 0, def, NULL                     \
+	}
+#define OPTIONS(type)                                                                              \
+	{                                                                                          \
+		"options", carton_decode_options, offsetof(struct type, options), 0, NULL, NULL    \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, NULL, 0, 0, NULL, NULL                                                       \
+	}
 
 /***
 Make a part of the tree visible at another place.
@@ -27,9 +39,11 @@ Make a part of the tree visible at another place.
 @tparam[opt=false] boolean fields.optional do nothing when the source does not exist
 @tparam[opt=false] boolean fields.nofollow refuse symbolic links in the target
 @tparam[opt] namespace fields.idmap user namespace whose maps the mount gets
-@tparam[opt] {string,...} fields.options `ro nosuid nodev noexec nosymfollow noatime ...`, recursive with `recursive`
+@tparam[opt] {string,...} fields.options `ro nosuid nodev noexec nosymfollow noatime ...`, recursive
+with `recursive`
 @tparam[opt] string fields.propagation `private`, `rslave`, ...
-@raise `carton.error`: `ENOENT` no such source, `EPERM` not allowed to mount, `EINVAL` a non-recursive bind of a tree with locked mounts
+@raise `carton.error`: `ENOENT` no such source, `EPERM` not allowed to mount, `EINVAL` a
+non-recursive bind of a tree with locked mounts
 @see mount_setattr(2), open_tree(2), move_mount(2)
 @usage carton.mount.bind{ source = "/srv", target = "/mnt", options = { "ro" } }
 */
@@ -42,10 +56,10 @@ const struct carton_field carton_bind_fields[] = {
 	BOOL(step_bind, optional, NULL),
 	BOOL(step_bind, nofollow, NULL),
 	{"idmap", carton_decode_handle, offsetof(struct step_bind, idmap), 0, "#-1",
-	 CARTON_NAMESPACE},
+         CARTON_NAMESPACE},
 	OPTIONS(step_bind),
 	{"propagation", carton_decode_choices_one, offsetof(struct step_bind, propagation), 0, NULL,
-	 carton_propagation_names},
+         carton_propagation_names},
 	END};
 
 /***
@@ -61,23 +75,31 @@ Attach a detached tree. A tree can be attached once; see `bind` for copies.
 */
 const struct carton_field carton_attach_fields[] = {
 	{"tree", carton_decode_handle, offsetof(struct step_attach, tree), 1, NULL, CARTON_TREE},
-	TARGET(step_attach), BOOL(step_attach, create, "true"), BOOL(step_attach, nofollow, NULL),
+	TARGET(step_attach),
+	BOOL(step_attach, create, "true"),
+	BOOL(step_attach, nofollow, NULL),
 	END};
 
 #define FILESYSTEM(def_nofollow)                                                                   \
 	TARGET(step_filesystem), BOOL(step_filesystem, create, "true"),                            \
 		BOOL(step_filesystem, nofollow, def_nofollow), OPTIONS(step_filesystem)
-#define CONSTANT(word) \
-	{"type", carton_decode_constant, offsetof(struct step_filesystem, type), 0, word, word}
+#define CONSTANT(word)                                                                             \
+	{                                                                                          \
+		"type", carton_decode_constant, offsetof(struct step_filesystem, type), 0, word,   \
+			word                                                                       \
+	}
 #define PARAMETER(name, key, def)                                                                  \
-	{name, carton_decode_parameter, offsetof(struct step_filesystem, data), 0, def, key}
+	{                                                                                          \
+		name, carton_decode_parameter, offsetof(struct step_filesystem, data), 0, def, key \
+	}
 
 /***
 Mount an empty file system in memory.
 @function tmpfs
 @tparam table fields
 @tparam string fields.target path inside the root file system
-@tparam[opt] string|int fields.size bytes, or with a suffix: `"64m"`, `"50%"` (the kernel's default: half of the memory)
+@tparam[opt] string|int fields.size bytes, or with a suffix: `"64m"`, `"50%"` (the kernel's default:
+half of the memory)
 @tparam[opt="1777"] string fields.mode of its root
 @tparam[opt] string|int fields.inodes how many files it can hold
 @tparam[opt] {string,...} fields.options mount attributes
@@ -85,11 +107,11 @@ Mount an empty file system in memory.
 @see tmpfs(5)
 */
 const struct carton_field carton_tmpfs_fields[] = {CONSTANT("tmpfs"),
-						   FILESYSTEM(NULL),
-						   PARAMETER("size", "size", NULL),
-						   PARAMETER("mode", "mode", NULL),
-						   PARAMETER("inodes", "nr_inodes", NULL),
-						   END};
+                                                   FILESYSTEM(NULL),
+                                                   PARAMETER("size", "size", NULL),
+                                                   PARAMETER("mode", "mode", NULL),
+                                                   PARAMETER("inodes", "nr_inodes", NULL),
+                                                   END};
 
 /***
 Mount the processes of the caller's pid namespace.
@@ -100,15 +122,16 @@ Mount the processes of the caller's pid namespace.
 @tparam[opt] string|int fields.hidepid `off`, `noaccess`, `invisible`, `ptraceable`
 @tparam[opt] string|int fields.gid who may see all the same
 @tparam[opt] {string,...} fields.options mount attributes
-@raise `carton.error`: `EPERM` the caller's own /proc is masked, `ELOOP` the target is a symbolic link
+@raise `carton.error`: `EPERM` the caller's own /proc is masked, `ELOOP` the target is a symbolic
+link
 @see proc(5)
 */
 const struct carton_field carton_proc_fields[] = {CONSTANT("proc"),
-						  FILESYSTEM("true"),
-						  PARAMETER("subset", "subset", NULL),
-						  PARAMETER("hidepid", "hidepid", NULL),
-						  PARAMETER("gid", "gid", NULL),
-						  END};
+                                                  FILESYSTEM("true"),
+                                                  PARAMETER("subset", "subset", NULL),
+                                                  PARAMETER("hidepid", "hidepid", NULL),
+                                                  PARAMETER("gid", "gid", NULL),
+                                                  END};
 
 /***
 Mount the devices as the caller's network namespace sees them.
@@ -130,12 +153,12 @@ Mount a new instance of pseudo-terminals.
 @see pts(4)
 */
 const struct carton_field carton_devpts_fields[] = {CONSTANT("devpts"),
-						    FILESYSTEM("true"),
-						    PARAMETER("mode", "mode", NULL),
-						    PARAMETER("ptmxmode", "ptmxmode", NULL),
-						    PARAMETER("gid", "gid", NULL),
-						    PARAMETER("max", "max", NULL),
-						    END};
+                                                    FILESYSTEM("true"),
+                                                    PARAMETER("mode", "mode", NULL),
+                                                    PARAMETER("ptmxmode", "ptmxmode", NULL),
+                                                    PARAMETER("gid", "gid", NULL),
+                                                    PARAMETER("max", "max", NULL),
+                                                    END};
 
 /***
 Mount the POSIX message queues of the caller's ipc namespace.
@@ -152,8 +175,10 @@ Mount the cgroup v2 tree as the caller's cgroup namespace sees it.
 @see cgroups(7)
 */
 const struct carton_field carton_cgroup_fields[] = {
-	CONSTANT("cgroup2"), FILESYSTEM("true"),
-	{"data", carton_decode_data, offsetof(struct step_filesystem, data), 0, NULL, NULL}, END};
+	CONSTANT("cgroup2"),
+	FILESYSTEM("true"),
+	{"data", carton_decode_data, offsetof(struct step_filesystem, data), 0, NULL, NULL},
+	END};
 
 /***
 Mount a file system of any type.
@@ -175,8 +200,10 @@ const struct carton_field carton_filesystem_fields[] = {
 /***
 Mount layers as one tree.
 @function overlay
-@tparam table fields `target`, `create`, `options`, `data` (for example `userxattr = true` without root) and
-@tparam {string,...} fields.lower absolute paths on the host, the uppermost first; any number (above 255 bytes in all: Linux 6.7)
+@tparam table fields `target`, `create`, `options`, `data` (for example `userxattr = true` without
+root) and
+@tparam {string,...} fields.lower absolute paths on the host, the uppermost first; any number (above
+255 bytes in all: Linux 6.7)
 @tparam[opt] string fields.upper where changes go, with `work` beside it on the same file system
 @tparam[opt] string fields.work an empty directory
 @tparam[opt=false] boolean fields.temporary upper and work on a tmpfs that goes with the mount
@@ -214,7 +241,7 @@ const struct carton_field carton_setattr_fields[] = {
 	BOOL(step_setattr, optional, NULL),
 	{"options", carton_decode_options, offsetof(struct step_setattr, options), 1, NULL, NULL},
 	{"idmap", carton_decode_handle, offsetof(struct step_setattr, idmap), 0, "#-1",
-	 CARTON_NAMESPACE},
+         CARTON_NAMESPACE},
 	END};
 
 /***
@@ -222,13 +249,14 @@ Say which mounts are passed on between this tree and others.
 @function propagation
 @tparam table fields
 @tparam[opt="/"] string fields.target path inside the root file system
-@tparam string fields.propagation `private`, `slave`, `shared`, `unbindable`; `rprivate` and so on for all below
+@tparam string fields.propagation `private`, `slave`, `shared`, `unbindable`; `rprivate` and so on
+for all below
 @see mount_namespaces(7)
 */
 const struct carton_field carton_propagation_fields[] = {
 	{"target", carton_decode_string, offsetof(struct step_propagation, target), 0, "/", NULL},
-	{"propagation", carton_decode_choices_one, offsetof(struct step_propagation, propagation), 1,
-	 NULL, carton_propagation_names},
+	{"propagation", carton_decode_choices_one, offsetof(struct step_propagation, propagation),
+         1, NULL, carton_propagation_names},
 	END};
 
 /***
@@ -239,7 +267,8 @@ Move a mount.
 */
 const struct carton_field carton_move_fields[] = {
 	{"source", carton_decode_string, offsetof(struct step_move, source), 1, NULL, NULL},
-	TARGET(step_move), END};
+	TARGET(step_move),
+	END};
 
 /***
 Take the uppermost mount off its place.
@@ -251,9 +280,9 @@ Take the uppermost mount off its place.
 @raise `carton.error`: `EINVAL` nothing is mounted there, `EBUSY` in use
 @see umount2(2)
 */
-const struct carton_field carton_unmount_fields[] = {
-	TARGET(step_unmount), BOOL(step_unmount, detach, NULL), BOOL(step_unmount, force, NULL),
-	END};
+const struct carton_field carton_unmount_fields[] = {TARGET(step_unmount),
+                                                     BOOL(step_unmount, detach, NULL),
+                                                     BOOL(step_unmount, force, NULL), END};
 
 /***
 Make another tree the root and take the old one off.
@@ -261,11 +290,13 @@ Make another tree the root and take the old one off.
 @tparam[opt] table fields
 @tparam[opt] string fields.new_root a mount; in a plan: what earlier steps mounted on `/`
 @tparam[opt] string fields.put_old where the old root goes; nowhere when it is not given
-@raise `carton.error`: `EINVAL` the new root is not a mount, or the old one is shared, `EBUSY` it is the root already
+@raise `carton.error`: `EINVAL` the new root is not a mount, or the old one is shared, `EBUSY` it is
+the root already
 @see pivot_root(2)
 */
 const struct carton_field carton_pivot_root_fields[] = {
-	{"new_root", carton_decode_string, offsetof(struct step_pivot_root, new_root), 0, NULL, NULL},
+	{"new_root", carton_decode_string, offsetof(struct step_pivot_root, new_root), 0, NULL,
+         NULL},
 	{"put_old", carton_decode_string, offsetof(struct step_pivot_root, put_old), 0, NULL, NULL},
 	END};
 
@@ -290,7 +321,8 @@ const struct carton_field carton_mkdir_fields[] = {
 Write a file from a string.
 @function write
 @tparam table fields
-@tparam string fields.target path inside the root file system; one that exists must be a regular file
+@tparam string fields.target path inside the root file system; one that exists must be a regular
+file
 @tparam string fields.content any bytes
 @tparam[opt="0644"] string fields.mode of a new file
 @tparam[opt=false] boolean fields.append instead of replacing
@@ -338,7 +370,7 @@ const struct carton_field carton_device_fields[] = {
 	{"path", carton_decode_string, offsetof(struct step_device, path), 1, NULL, NULL},
 	{"source", carton_decode_string, offsetof(struct step_device, source), 0, NULL, NULL},
 	{"type", carton_decode_choice, offsetof(struct step_device, type), 0, NULL,
-	 carton_device_names},
+         carton_device_names},
 	{"major", carton_decode_integer, offsetof(struct step_device, major), 0, "#-1", NULL},
 	{"minor", carton_decode_integer, offsetof(struct step_device, minor), 0, "#-1", NULL},
 	{"mode", carton_decode_mode, offsetof(struct step_device, mode), 0, "0666", NULL},
@@ -349,14 +381,16 @@ const struct carton_field carton_device_fields[] = {
 Hide what is at these paths: a file behind /dev/null, a directory behind an empty one.
 @function mask
 @tparam table fields
-@tparam {string,...} fields.paths inside the root file system; those that do not exist are passed over
+@tparam {string,...} fields.paths inside the root file system; those that do not exist are passed
+over
 @see mount_setattr(2)
 */
 /***
 Make these paths read-only, with all below them.
 @function readonly
 @tparam table fields
-@tparam {string,...} fields.paths inside the root file system; those that do not exist are passed over
+@tparam {string,...} fields.paths inside the root file system; those that do not exist are passed
+over
 @see mount_setattr(2)
 */
 const struct carton_field carton_paths_fields[] = {

@@ -10,21 +10,26 @@ What the namespace primitives are told. Each is a function of `carton.namespace`
 #include "handle.h"
 #include "names.h"
 
-#define END {NULL, NULL, 0, 0, NULL, NULL}
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, NULL, 0, 0, NULL, NULL                                                       \
+	}
 
 /***
 Leave namespaces for new ones.
 @function unshare
 @tparam table fields
-@tparam {string,...} fields.kinds `cgroup ipc mnt net pid time user uts`; pid and time are for children made later
-@raise `carton.error`: `EPERM` not allowed, `ENOSPC` too many namespaces, `EINVAL` user namespace in a process with threads
+@tparam {string,...} fields.kinds `cgroup ipc mnt net pid time user uts`; pid and time are for
+children made later
+@raise `carton.error`: `EPERM` not allowed, `ENOSPC` too many namespaces, `EINVAL` user namespace in
+a process with threads
 @see unshare(2), namespaces(7)
 @usage carton.namespace.unshare{ kinds = { "mnt", "uts" } }
 */
-const struct carton_field carton_unshare_fields[] = {
-	{"kinds", carton_decode_choices, offsetof(struct step_unshare, kinds), 1, NULL,
-	 carton_namespace_names},
-	END};
+const struct carton_field carton_unshare_fields[] = {{"kinds", carton_decode_choices,
+                                                      offsetof(struct step_unshare, kinds), 1, NULL,
+                                                      carton_namespace_names},
+                                                     END};
 
 /***
 Enter namespaces, several at once.
@@ -38,11 +43,11 @@ Enter namespaces, several at once.
 */
 const struct carton_field carton_enter_fields[] = {
 	{"namespaces", carton_decode_handles, offsetof(struct step_enter, namespaces), 0, NULL,
-	 CARTON_NAMESPACE},
+         CARTON_NAMESPACE},
 	{"process", carton_decode_handle, offsetof(struct step_enter, process), 0, "#-1",
-	 CARTON_PROCESS},
+         CARTON_PROCESS},
 	{"kinds", carton_decode_choices, offsetof(struct step_enter, kinds), 0, NULL,
-	 carton_namespace_names},
+         carton_namespace_names},
 	END};
 
 /***
@@ -74,9 +79,9 @@ Enter a new time namespace whose clocks are set off.
 */
 const struct carton_field carton_time_offsets_fields[] = {
 	{"monotonic", carton_decode_integer, offsetof(struct step_time_offsets, monotonic), 0, NULL,
-	 NULL},
+         NULL},
 	{"boottime", carton_decode_integer, offsetof(struct step_time_offsets, boottime), 0, NULL,
-	 NULL},
+         NULL},
 	END};
 
 /***
@@ -105,5 +110,5 @@ Bring a network interface up.
 */
 const struct carton_field carton_network_up_fields[] = {
 	{"interface", carton_decode_string, offsetof(struct step_network_up, interface), 1, NULL,
-	 NULL},
+         NULL},
 	END};

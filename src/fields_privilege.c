@@ -9,19 +9,26 @@ What the privilege primitives are told. Each is a function of `carton.privilege`
 
 #include "names.h"
 
-#define END {NULL, NULL, 0, 0, NULL, NULL}
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, NULL, 0, 0, NULL, NULL                                                       \
+	}
 
 /***
 Change capability sets; one that is not given stays as it is.
 @function capabilities
-@tparam table fields `bounding`, `permitted`, `effective`, `inheritable`, `ambient`: lists of names such as `NET_ADMIN` or `CAP_NET_ADMIN`
+@tparam table fields `bounding`, `permitted`, `effective`, `inheritable`, `ambient`: lists of names
+such as `NET_ADMIN` or `CAP_NET_ADMIN`
 @raise `carton.error`: `EPERM` more than is permitted
 @see capabilities(7)
-@usage carton.privilege.capabilities{ bounding = {}, permitted = {}, effective = {}, inheritable = {}, ambient = {} }
+@usage carton.privilege.capabilities{ bounding = {}, permitted = {}, effective = {}, inheritable =
+{}, ambient = {} }
 */
 #define SET(name)                                                                                  \
-	{#name, carton_decode_capabilities, offsetof(struct step_capabilities, name), 0, NULL,     \
-	 (const void *)offsetof(struct step_capabilities, has_##name)}
+	{                                                                                          \
+#name, carton_decode_capabilities, offsetof(struct step_capabilities, name), 0,    \
+			NULL, (const void *)offsetof(struct step_capabilities, has_##name)         \
+	}
 const struct carton_field carton_capabilities_fields[] = {
 	SET(bounding), SET(permitted), SET(effective), SET(inheritable), SET(ambient), END};
 
@@ -41,12 +48,14 @@ Have a new, empty session keyring.
 Set resource limits.
 @function rlimits
 @tparam table fields
-@tparam table fields.limits by name (`nofile`, `nproc`, `core`, ...): a number for both, or `{ soft =, hard = }`; `"unlimited"`
+@tparam table fields.limits by name (`nofile`, `nproc`, `core`, ...): a number for both, or `{ soft
+=, hard = }`; `"unlimited"`
 @raise `carton.error`: `EPERM` the hard limit is above ours
 @see getrlimit(2)
 */
 const struct carton_field carton_rlimits_fields[] = {
-	{"limits", carton_decode_rlimits, offsetof(struct step_rlimits, limits), 1, NULL, NULL}, END};
+	{"limits", carton_decode_rlimits, offsetof(struct step_rlimits, limits), 1, NULL, NULL},
+	END};
 
 /***
 Change user and groups. Names are looked up in the root's own /etc/passwd and /etc/group.
@@ -58,7 +67,8 @@ Change user and groups. Names are looked up in the root's own /etc/passwd and /e
 @tparam[opt] int fields.gid instead of `group`
 @tparam[opt] {string,...} fields.groups supplementary groups; by default those of a named user
 @tparam[opt=false] boolean fields.keep_groups leave the caller's supplementary groups
-@raise `carton.error`: `ENOENT` no such user or group, `EINVAL` not an id, or not in the id map, `EPERM`
+@raise `carton.error`: `ENOENT` no such user or group, `EINVAL` not an id, or not in the id map,
+`EPERM`
 @see setresuid(2), setgroups(2), passwd(5)
 */
 const struct carton_field carton_user_fields[] = {
@@ -67,7 +77,7 @@ const struct carton_field carton_user_fields[] = {
 	{"uid", carton_decode_id, offsetof(struct step_user, uid), 0, "#-1", NULL},
 	{"gid", carton_decode_id, offsetof(struct step_user, gid), 0, "#-1", NULL},
 	{"groups", carton_decode_groups, offsetof(struct step_user, groups), 0, NULL,
-	 (const void *)offsetof(struct step_user, has_groups)},
+         (const void *)offsetof(struct step_user, has_groups)},
 	{"keep_groups", carton_decode_bool, offsetof(struct step_user, keep_groups), 0, NULL, NULL},
 	END};
 
@@ -102,11 +112,13 @@ Set the scheduling policy.
 */
 const struct carton_field carton_scheduler_fields[] = {
 	{"policy", carton_decode_choice, offsetof(struct step_scheduler, policy), 0, "other",
-	 carton_policy_names},
+         carton_policy_names},
 	{"nice", carton_decode_integer, offsetof(struct step_scheduler, nice), 0, NULL, NULL},
-	{"priority", carton_decode_integer, offsetof(struct step_scheduler, priority), 0, NULL, NULL},
+	{"priority", carton_decode_integer, offsetof(struct step_scheduler, priority), 0, NULL,
+         NULL},
 	{"runtime", carton_decode_seconds, offsetof(struct step_scheduler, runtime), 0, NULL, NULL},
-	{"deadline", carton_decode_seconds, offsetof(struct step_scheduler, deadline), 0, NULL, NULL},
+	{"deadline", carton_decode_seconds, offsetof(struct step_scheduler, deadline), 0, NULL,
+         NULL},
 	{"period", carton_decode_seconds, offsetof(struct step_scheduler, period), 0, NULL, NULL},
 	END};
 
@@ -120,7 +132,7 @@ Set the I/O scheduling class.
 */
 const struct carton_field carton_ioprio_fields[] = {
 	{"class", carton_decode_choice, offsetof(struct step_ioprio, class), 1, NULL,
-	 carton_ioprio_names},
+         carton_ioprio_names},
 	{"priority", carton_decode_integer, offsetof(struct step_ioprio, priority), 0, NULL, NULL},
 	END};
 
@@ -140,10 +152,10 @@ Choose the execution domain.
 @tparam table fields `persona`: `linux linux32 bsd no_randomize uname26`
 @see personality(2)
 */
-const struct carton_field carton_personality_fields[] = {
-	{"persona", carton_decode_choices_one, offsetof(struct step_number, value), 1, NULL,
-	 carton_persona_names},
-	END};
+const struct carton_field carton_personality_fields[] = {{"persona", carton_decode_choices_one,
+                                                          offsetof(struct step_number, value), 1,
+                                                          NULL, carton_persona_names},
+                                                         END};
 
 /***
 Set a kernel parameter that belongs to the caller's namespaces.

@@ -63,9 +63,9 @@ static int handle_fileno(lua_State *L)
 void carton_newhandletype(lua_State *L, const char *tname, const luaL_Reg *methods)
 {
 	static const luaL_Reg meta[] = {{"__close", handle_close},
-					{"__gc", handle_close},
-					{"__tostring", handle_tostring},
-					{NULL, NULL}};
+	                                {"__gc", handle_close},
+	                                {"__tostring", handle_tostring},
+	                                {NULL, NULL}};
 	static const luaL_Reg common[] = {
 		{"close", handle_close}, {"fileno", handle_fileno}, {NULL, NULL}};
 
@@ -93,7 +93,7 @@ int carton_checkfd(lua_State *L, int arg, const char *tname)
 struct carton_handle *carton_tohandle(lua_State *L, int index)
 {
 	static const char *const types[] = {CARTON_DESCRIPTOR, CARTON_PROCESS, CARTON_NAMESPACE,
-					    CARTON_TREE, CARTON_DIRECTORY};
+	                                    CARTON_TREE, CARTON_DIRECTORY};
 	struct carton_handle *h = NULL;
 
 	for (size_t i = 0; i < countof(types) && !h; i++)

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 
 #define CARTON_NAMESPACE  "carton.namespace"
-#define CARTON_TREE	  "carton.tree"
+#define CARTON_TREE       "carton.tree"
 #define CARTON_DIRECTORY  "carton.directory"
-#define CARTON_PROCESS	  "carton.process"
+#define CARTON_PROCESS    "carton.process"
 #define CARTON_DESCRIPTOR "carton.descriptor"
 
 struct carton_handle {

@@ -133,8 +133,8 @@ Look at a file.
 @function stat
 @tparam string path
 @tparam[opt=false] boolean link look at a link itself
-@treturn ?table `{ type = "file" | "directory" | "link" | "char" | "block" | "fifo" | "socket", mode = "0755", uid =, gid =, size =, dev =, ino =, major =, minor = }`,
-  or nil, message, errno
+@treturn ?table `{ type = "file" | "directory" | "link" | "char" | "block" | "fifo" | "socket", mode
+= "0755", uid =, gid =, size =, dev =, ino =, major =, minor = }`, or nil, message, errno
 @see stat(2)
 */
 static int host_stat(lua_State *L)
@@ -188,7 +188,7 @@ static int host_access(lua_State *L)
 	const char *path = luaL_checkstring(L, 1);
 	const char *how = luaL_optstring(L, 2, "");
 	int mode = (strchr(how, 'r') ? R_OK : 0) | (strchr(how, 'w') ? W_OK : 0) |
-		   (strchr(how, 'x') ? X_OK : 0);
+	           (strchr(how, 'x') ? X_OK : 0);
 	int en;
 
 	if (faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0) {
@@ -206,7 +206,8 @@ static int host_access(lua_State *L)
 Tell the file system that a file is on.
 @function statfs
 @tparam string path
-@treturn ?table `{ type = name or number, ro =, nosuid =, nodev =, noexec =, free = bytes, size = bytes }`, or nil, message, errno
+@treturn ?table `{ type = name or number, ro =, nosuid =, nodev =, noexec =, free = bytes, size =
+bytes }`, or nil, message, errno
 @see statfs(2)
 */
 static int host_statfs(lua_State *L)
@@ -214,12 +215,18 @@ static int host_statfs(lua_State *L)
 	static const struct {
 		long magic;
 		const char *name;
-	} types[] = {{TMPFS_MAGIC, "tmpfs"},	       {PROC_SUPER_MAGIC, "proc"},
-		     {OVERLAYFS_SUPER_MAGIC, "overlay"}, {SYSFS_MAGIC, "sysfs"},
-		     {EXT4_SUPER_MAGIC, "ext4"},       {BTRFS_SUPER_MAGIC, "btrfs"},
-		     {XFS_SUPER_MAGIC, "xfs"},	       {CGROUP2_SUPER_MAGIC, "cgroup2"},
-		     {CGROUP_SUPER_MAGIC, "cgroup"},   {DEVPTS_SUPER_MAGIC, "devpts"},
-		     {NFS_SUPER_MAGIC, "nfs"},	       {FUSE_SUPER_MAGIC, "fuse"}};
+	} types[] = {{TMPFS_MAGIC, "tmpfs"},
+	             {PROC_SUPER_MAGIC, "proc"},
+	             {OVERLAYFS_SUPER_MAGIC, "overlay"},
+	             {SYSFS_MAGIC, "sysfs"},
+	             {EXT4_SUPER_MAGIC, "ext4"},
+	             {BTRFS_SUPER_MAGIC, "btrfs"},
+	             {XFS_SUPER_MAGIC, "xfs"},
+	             {CGROUP2_SUPER_MAGIC, "cgroup2"},
+	             {CGROUP_SUPER_MAGIC, "cgroup"},
+	             {DEVPTS_SUPER_MAGIC, "devpts"},
+	             {NFS_SUPER_MAGIC, "nfs"},
+	             {FUSE_SUPER_MAGIC, "fuse"}};
 	static const struct {
 		long flag;
 		const char *name;
@@ -283,16 +290,16 @@ static long probe_call(const char *name)
 		const char *name;
 		long number;
 	} calls[] = {{"clone3", SYS_clone3},
-		     {"openat2", SYS_openat2},
-		     {"mount_setattr", SYS_mount_setattr},
-		     {"fsopen", SYS_fsopen},
-		     {"fsmount", SYS_fsmount},
-		     {"open_tree", SYS_open_tree},
-		     {"move_mount", SYS_move_mount},
-		     {"pidfd_open", SYS_pidfd_open},
-		     {"close_range", SYS_close_range},
-		     {"landlock", 444 /* landlock_create_ruleset(2) */},
-		     {"seccomp", SYS_seccomp}};
+	             {"openat2", SYS_openat2},
+	             {"mount_setattr", SYS_mount_setattr},
+	             {"fsopen", SYS_fsopen},
+	             {"fsmount", SYS_fsmount},
+	             {"open_tree", SYS_open_tree},
+	             {"move_mount", SYS_move_mount},
+	             {"pidfd_open", SYS_pidfd_open},
+	             {"close_range", SYS_close_range},
+	             {"landlock", 444 /* landlock_create_ruleset(2) */},
+	             {"seccomp", SYS_seccomp}};
 
 	for (size_t i = 0; i < countof(calls); i++)
 		if (strcmp(calls[i].name, name) == 0)
@@ -303,7 +310,8 @@ static long probe_call(const char *name)
 /***
 Look whether the kernel has a call.
 @function probe
-@tparam string name `clone3 openat2 mount_setattr fsopen fsmount open_tree move_mount pidfd_open close_range landlock seccomp`
+@tparam string name `clone3 openat2 mount_setattr fsopen fsmount open_tree move_mount pidfd_open
+close_range landlock seccomp`
 @treturn boolean
 @treturn ?string why not
 */
@@ -321,21 +329,21 @@ static int host_probe(lua_State *L)
 void carton_open_host(lua_State *L)
 {
 	static const luaL_Reg functions[] = {{"euid", host_euid},
-					     {"egid", host_egid},
-					     {"pid", host_pid},
-					     {"ppid", host_ppid},
-					     {"user_name", host_user_name},
-					     {"getenv", host_getenv},
-					     {"monotonic", host_monotonic},
-					     {"sleep", host_sleep},
-					     {"stat", host_stat},
-					     {"readlink", host_readlink},
-					     {"access", host_access},
-					     {"statfs", host_statfs},
-					     {"realpath", host_realpath},
-					     {"uname", host_uname},
-					     {"probe", host_probe},
-					     {NULL, NULL}};
+	                                     {"egid", host_egid},
+	                                     {"pid", host_pid},
+	                                     {"ppid", host_ppid},
+	                                     {"user_name", host_user_name},
+	                                     {"getenv", host_getenv},
+	                                     {"monotonic", host_monotonic},
+	                                     {"sleep", host_sleep},
+	                                     {"stat", host_stat},
+	                                     {"readlink", host_readlink},
+	                                     {"access", host_access},
+	                                     {"statfs", host_statfs},
+	                                     {"realpath", host_realpath},
+	                                     {"uname", host_uname},
+	                                     {"probe", host_probe},
+	                                     {NULL, NULL}};
 
 	luaL_setfuncs(L, functions, 0);
 }

@@ -53,7 +53,8 @@ static _Noreturn void run_program(int channel, const char *const args[], const c
 	int self = (int)sys_getpid();
 	long r;
 
-	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's. */
+	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
+	 */
 	sys_call(SYS_setpgid, 0, 0);
 	sys_ioctl(0, TIOCSPGRP, &self);
 	mask_signals(0);
@@ -104,8 +105,10 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	if (pid == 0)
 		run_program(channel, args + 2, env);
 	if (pid < 0) {
-		struct carton_report report = {.kind = CARTON_REPORT_FAILED, .step = UINT32_MAX,
-					       .call = CARTON_CALL_CLONE, .errnum = (int32_t)-pid};
+		struct carton_report report = {.kind = CARTON_REPORT_FAILED,
+		                               .step = UINT32_MAX,
+		                               .call = CARTON_CALL_CLONE,
+		                               .errnum = (int32_t)-pid};
 
 		if (channel >= 0)
 			sys_write(channel, &report, sizeof(report));
@@ -134,19 +137,19 @@ _Noreturn void carton_init_start(const long *stack)
 
 #if defined(__x86_64__)
 __asm__(".globl _start\n"
-	"_start:\n\t"
-	"xor %ebp, %ebp\n\t"
-	"mov %rsp, %rdi\n\t"
-	"and $-16, %rsp\n\t"
-	"call carton_init_start\n\t"
-	"hlt\n");
+        "_start:\n\t"
+        "xor %ebp, %ebp\n\t"
+        "mov %rsp, %rdi\n\t"
+        "and $-16, %rsp\n\t"
+        "call carton_init_start\n\t"
+        "hlt\n");
 #else
 __asm__(".globl _start\n"
-	"_start:\n\t"
-	"mov x29, xzr\n\t"
-	"mov x0, sp\n\t"
-	"bl carton_init_start\n\t"
-	"brk 0\n");
+        "_start:\n\t"
+        "mov x29, xzr\n\t"
+        "mov x0, sp\n\t"
+        "bl carton_init_start\n\t"
+        "brk 0\n");
 #endif
 #else
 int main(int argc, char *argv[], char *envp[])

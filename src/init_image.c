@@ -34,7 +34,8 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 		h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (h->fd < 0 ||
 	    write(h->fd, carton_init_image, carton_init_size) != (ssize_t)carton_init_size ||
-	    fcntl(h->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
+	    fcntl(h->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
+	            0) {
 		en = errno;
 		carton_raise(L, "init", "memfd", en);
 	}

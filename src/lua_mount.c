@@ -48,8 +48,8 @@ static int tree_close(lua_State *L)
 	return 0;
 }
 
-/* A copy for one more place, made here in the parent: a tree that is attached nowhere can be copied only
- * in the mount namespace that it came from. */
+/* A copy for one more place, made here in the parent: a tree that is attached nowhere can be copied
+ * only in the mount namespace that it came from. */
 static long copy_tree(const struct carton_tree *tree)
 {
 	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
@@ -91,22 +91,24 @@ void carton_decode_tree(struct carton_arena *arena, const struct carton_field *f
 }
 
 /***
-Copy a part of the tree as a detached tree, which can be attached anywhere, also in other namespaces.
+Copy a part of the tree as a detached tree, which can be attached anywhere, also in other
+namespaces.
 @function open_tree
 @tparam string path
 @tparam[opt] table fields `recursive` (false), `options` as of `bind`
 @treturn tree
 @raise `carton.error`: `ENOENT`, `EPERM` not allowed, `EINVAL` not of our mount namespace
 @see open_tree(2)
-@usage local tools <close> = carton.mount.open_tree("/usr", { recursive = true, options = { "ro" } })
+@usage local tools <close> = carton.mount.open_tree("/usr", { recursive = true, options = { "ro" }
+})
 */
 static int mount_open_tree(lua_State *L)
 {
 	static const struct carton_field known[] = {
 		{"recursive", carton_decode_bool, offsetof(struct tree_options, recursive), 0, NULL,
-		 NULL},
+	         NULL},
 		{"options", carton_decode_options, offsetof(struct tree_options, options), 0, NULL,
-		 NULL},
+	         NULL},
 		{NULL, NULL, 0, 0, NULL, NULL}};
 	const char *path = luaL_checkstring(L, 1);
 	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
@@ -131,7 +133,7 @@ static int mount_open_tree(lua_State *L)
 	if (tree->source < 0)
 		return carton_raise(L, "open_tree", path, errno);
 	r = sys_open_tree(tree->source, "",
-			  flags | AT_EMPTY_PATH | (fields.recursive ? AT_RECURSIVE : 0));
+	                  flags | AT_EMPTY_PATH | (fields.recursive ? AT_RECURSIVE : 0));
 	if (r < 0)
 		return carton_raise(L, "open_tree", path, (int)-r);
 	tree->handle.fd = (int)r;
@@ -156,15 +158,16 @@ Make a file system, attached nowhere yet.
 static int mount_create(lua_State *L)
 {
 	static const struct carton_field known[] = {
-		{"type", carton_decode_string, offsetof(struct step_filesystem, type), 1, NULL, NULL},
+		{"type", carton_decode_string, offsetof(struct step_filesystem, type), 1, NULL,
+	         NULL},
 		{"source", carton_decode_string, offsetof(struct step_filesystem, source), 0, NULL,
-		 NULL},
+	         NULL},
 		{"data", carton_decode_data, offsetof(struct step_filesystem, data), 0, NULL, NULL},
-		{"options", carton_decode_options, offsetof(struct step_filesystem, options), 0, NULL,
-		 NULL},
+		{"options", carton_decode_options, offsetof(struct step_filesystem, options), 0,
+	         NULL, NULL},
 		{NULL, NULL, 0, 0, NULL, NULL}};
-	struct carton_context ctx = {.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1,
-				     .masked = -1};
+	struct carton_context ctx = {
+		.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1, .masked = -1};
 	struct step_filesystem fields = {0};
 	struct carton_failure failure = {.step = "mount.create", .fields = 1};
 	struct carton_arena arena;
@@ -196,7 +199,8 @@ Open a directory as a root: primitives that are given it as `root` reach their t
 @treturn directory
 @raise `carton.error`: `ENOENT`, `ENOTDIR`, `EACCES`
 @see openat2(2) RESOLVE_IN_ROOT
-@usage carton.mount.write{ root = carton.mount.open_root("/srv/web"), target = "/etc/hostname", content = "web\n" }
+@usage carton.mount.write{ root = carton.mount.open_root("/srv/web"), target = "/etc/hostname",
+content = "web\n" }
 */
 static int mount_open_root(lua_State *L)
 {
@@ -233,9 +237,9 @@ static void push_unescaped(lua_State *L, const char *text, size_t length)
 	luaL_buffinit(L, &buffer);
 	for (size_t i = 0; i < length; i++) {
 		if (text[i] == '\\' && i + 3 < length) {
-			luaL_addchar(&buffer, (char)((text[i + 1] - '0') << 6 |
-						     (text[i + 2] - '0') << 3 |
-						     (text[i + 3] - '0')));
+			luaL_addchar(&buffer,
+			             (char)((text[i + 1] - '0') << 6 | (text[i + 2] - '0') << 3 |
+			                    (text[i + 3] - '0')));
 			i += 3;
 		} else {
 			luaL_addchar(&buffer, text[i]);
@@ -296,7 +300,8 @@ static void push_mount(lua_State *L, const char *line)
 List mounts.
 @function list
 @tparam[opt=0] int pid a process whose mount namespace is meant, 0: the caller
-@treturn {table,...} `{ id =, parent =, root =, target =, source =, type =, options =, data =, propagation = }`; propagation as in mountinfo: `shared:1 master:2`
+@treturn {table,...} `{ id =, parent =, root =, target =, source =, type =, options =, data =,
+propagation = }`; propagation as in mountinfo: `shared:1 master:2`
 @raise `carton.error`: `ENOENT` no such process, `EACCES`
 @see proc(5) mountinfo
 */
@@ -306,7 +311,7 @@ static int mount_list(lua_State *L)
 	luaL_Buffer all;
 	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	const char *path = pid == 0 ? lua_pushliteral(L, "/proc/self/mountinfo")
-				    : lua_pushfstring(L, "/proc/%I/mountinfo", (LUAI_UACINT)pid);
+	                            : lua_pushfstring(L, "/proc/%I/mountinfo", (LUAI_UACINT)pid);
 	const char *text;
 	lua_Integer count = 0;
 	ssize_t n;
@@ -343,10 +348,10 @@ void carton_open_mount(lua_State *L)
 {
 	static const luaL_Reg methods[] = {{"attach", tree_attach}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"open_tree", mount_open_tree},
-					     {"create", mount_create},
-					     {"open_root", mount_open_root},
-					     {"list", mount_list},
-					     {NULL, NULL}};
+	                                     {"create", mount_create},
+	                                     {"open_root", mount_open_root},
+	                                     {"list", mount_list},
+	                                     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_TREE, methods);
 	luaL_getmetatable(L, CARTON_TREE);

@@ -36,10 +36,12 @@ static const char *check_kind(lua_State *L, int arg)
 /***
 Open a namespace of a process, or one that is pinned to a path.
 @function open
-@tparam int|process|string of process id as the caller's pid namespace numbers it, 0 for the caller; a process; or a path
+@tparam int|process|string of process id as the caller's pid namespace numbers it, 0 for the caller;
+a process; or a path
 @tparam string kind `cgroup`, `ipc`, `mnt`, `net`, `pid`, `time`, `user` or `uts`
 @treturn namespace a handle; the namespace stays alive until it is closed
-@raise `carton.error`: `ENOENT` no such process or path, `EACCES` not ours to inspect, `EINVAL` a path to something else
+@raise `carton.error`: `ENOENT` no such process or path, `EACCES` not ours to inspect, `EINVAL` a
+path to something else
 @see namespaces(7)
 @usage local net <close> = carton.namespace.open(0, "net")
 */
@@ -55,11 +57,11 @@ static int namespace_open(lua_State *L)
 		path = lua_tostring(L, 1);
 	} else {
 		lua_Integer pid = luaL_testudata(L, 1, CARTON_PROCESS)
-					  ? carton_checkprocess(L, 1)->pid
-					  : luaL_checkinteger(L, 1);
+		                          ? carton_checkprocess(L, 1)->pid
+		                          : luaL_checkinteger(L, 1);
 
 		path = pid == 0 ? lua_pushfstring(L, "/proc/self/ns/%s", kind)
-				: lua_pushfstring(L, "/proc/%I/ns/%s", (LUAI_UACINT)pid, kind);
+		                : lua_pushfstring(L, "/proc/%I/ns/%s", (LUAI_UACINT)pid, kind);
 	}
 	h->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (h->fd < 0)
@@ -92,7 +94,7 @@ static int take_namespaces(lua_State *L)
 
 /* Push a step of that name with the fields of the table at `fields`, and append it. */
 static void add_step(lua_State *L, int steps, const char *name, int fields,
-		     const char *const *known)
+                     const char *const *known)
 {
 	lua_newtable(L);
 	lua_pushstring(L, name);
@@ -112,22 +114,22 @@ static void check_create_fields(lua_State *L, int arg)
 	for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
 		const char *const *k = known;
 
-		while (*k && (lua_type(L, -2) != LUA_TSTRING ||
-			      strcmp(*k, lua_tostring(L, -2)) != 0))
+		while (*k &&
+		       (lua_type(L, -2) != LUA_TSTRING || strcmp(*k, lua_tostring(L, -2)) != 0))
 			k++;
 		if (!*k)
 			carton_misuse(L, "namespace.create: unknown field '%s'",
-				      luaL_tolstring(L, -2, NULL));
+			              luaL_tolstring(L, -2, NULL));
 	}
 }
 
 /***
 Make namespaces without entering them.
 @function create
-@tparam string|{string,...} kinds one kind, or several: with `user` among them, the others belong to it.
-  Not `pid`, which lives only as long as its first process
-@tparam[opt] table fields `uids` and `gids`, the maps of the user namespace, as of `idmap`; `monotonic` and `boottime`, the
-  offsets of the time namespace in seconds
+@tparam string|{string,...} kinds one kind, or several: with `user` among them, the others belong to
+it. Not `pid`, which lives only as long as its first process
+@tparam[opt] table fields `uids` and `gids`, the maps of the user namespace, as of `idmap`;
+`monotonic` and `boottime`, the offsets of the time namespace in seconds
 @treturn namespace|table a handle, or for a list a table of them by kind
 @raise `carton.error` as of `exec.spawn`
 @see namespaces(7)
@@ -157,11 +159,12 @@ static int namespace_create(lua_State *L)
 	steps = lua_gettop(L);
 	lua_newtable(L);
 	namespaces = lua_gettop(L);
-	for (lua_Integer i = 1; lua_rawgeti(L, kinds, i) != LUA_TNIL; i++, lua_settop(L, namespaces)) {
+	for (lua_Integer i = 1; lua_rawgeti(L, kinds, i) != LUA_TNIL;
+	     i++, lua_settop(L, namespaces)) {
 		const char *kind = check_kind(L, -1);
 
 		luaL_argcheck(L, strcmp(kind, "pid") != 0, 1,
-			      "a pid namespace lives only as long as its first process");
+		              "a pid namespace lives only as long as its first process");
 		if (strcmp(kind, "time") == 0) { /* after the user namespace is mapped */
 			add_step(L, steps, "namespace.time_offsets", fields, offsets);
 			continue;
@@ -309,12 +312,11 @@ static int namespace_parent(lua_State *L)
 
 void carton_open_namespace(lua_State *L)
 {
-	static const luaL_Reg methods[] = {{"kind", namespace_kind},   {"id", namespace_id},
-					   {"pin", namespace_pin},     {"owner", namespace_owner},
-					   {"parent", namespace_parent}, {NULL, NULL}};
-	static const luaL_Reg functions[] = {{"open", namespace_open},
-					     {"create", namespace_create},
-					     {NULL, NULL}};
+	static const luaL_Reg methods[] = {{"kind", namespace_kind},     {"id", namespace_id},
+	                                   {"pin", namespace_pin},       {"owner", namespace_owner},
+	                                   {"parent", namespace_parent}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+		{"open", namespace_open}, {"create", namespace_create}, {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_NAMESPACE, methods);
 	luaL_setfuncs(L, functions, 0);

@@ -68,9 +68,11 @@ static void take_line(lua_State *L, const char *line)
 {
 	static const struct {
 		const char *key, *name;
-	} sets[] = {{"CapInh:", "inheritable"}, {"CapPrm:", "permitted"},
-		    {"CapEff:", "effective"},	{"CapBnd:", "bounding"},
-		    {"CapAmb:", "ambient"}};
+	} sets[] = {{"CapInh:", "inheritable"},
+	            {"CapPrm:", "permitted"},
+	            {"CapEff:", "effective"},
+	            {"CapBnd:", "bounding"},
+	            {"CapAmb:", "ambient"}};
 
 	for (size_t i = 0; i < countof(sets); i++) {
 		if (strncmp(line, sets[i].key, 7) == 0) {
@@ -100,8 +102,9 @@ static void take_line(lua_State *L, const char *line)
 Tell the privileges of a process.
 @function get
 @tparam[opt=0] int pid 0: the caller
-@treturn table `{ uid =, gid =, groups = {}, bounding = {}, permitted = {}, effective = {}, inheritable = {}, ambient = {}, no_new_privs =, umask = "0022", caught =, ignored = }`;
-  sets are lists of names such as `NET_ADMIN`, `caught` and `ignored` are signals, a bit each
+@treturn table `{ uid =, gid =, groups = {}, bounding = {}, permitted = {}, effective = {},
+inheritable = {}, ambient = {}, no_new_privs =, umask = "0022", caught =, ignored = }`; sets are
+lists of names such as `NET_ADMIN`, `caught` and `ignored` are signals, a bit each
 @raise `carton.error`: `ENOENT` no such process
 @see capabilities(7), proc(5)
 */
@@ -110,7 +113,7 @@ static int privilege_get(lua_State *L)
 	lua_Integer pid = luaL_optinteger(L, 1, 0);
 	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	const char *path = pid == 0 ? lua_pushliteral(L, "/proc/self/status")
-				    : lua_pushfstring(L, "/proc/%I/status", (LUAI_UACINT)pid);
+	                            : lua_pushfstring(L, "/proc/%I/status", (LUAI_UACINT)pid);
 	char text[8192], *line = text;
 	ssize_t n;
 
@@ -162,9 +165,9 @@ static int privilege_last_capability(lua_State *L)
 void carton_open_privilege(lua_State *L)
 {
 	static const luaL_Reg functions[] = {{"get", privilege_get},
-					     {"capability_names", privilege_capability_names},
-					     {"last_capability", privilege_last_capability},
-					     {NULL, NULL}};
+	                                     {"capability_names", privilege_capability_names},
+	                                     {"last_capability", privilege_last_capability},
+	                                     {NULL, NULL}};
 
 	luaL_setfuncs(L, functions, 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The program: one Lua state with the core and all modules inside, one protected call, exit status. */
+/* The program: one Lua state with the core and all modules inside, one protected call, exit status.
+ */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@ static int search_module(lua_State *L)
 	return 1;
 }
 
-/* After package.preload, before the files: our own modules come from the program and nowhere else. */
+/* After package.preload, before the files: our own modules come from the program and nowhere else.
+ */
 static void add_searcher(lua_State *L)
 {
 	lua_getglobal(L, "package");

@@ -71,11 +71,11 @@ static int attach_close(struct carton_context *ctx, int tree, const char *target
 }
 
 static int set_attributes(struct carton_context *ctx, int tree, bool recursive,
-			  const struct carton_attributes *options, uint64_t propagation, int idmap)
+                          const struct carton_attributes *options, uint64_t propagation, int idmap)
 {
 	struct mount_attr attr = {.attr_set = options->set,
-				  .attr_clr = options->clear,
-				  .propagation = propagation & ~(uint64_t)MS_REC};
+	                          .attr_clr = options->clear,
+	                          .propagation = propagation & ~(uint64_t)MS_REC};
 	long r;
 
 	if (idmap >= 0) {
@@ -120,9 +120,9 @@ int carton_mount_bind(struct carton_context *ctx, const void *fields)
 		sys_close((int)tree);
 		return r;
 	}
-	return attach_close(ctx, (int)tree, f->target,
-			    open_flags(f->create, f->create && is_directory((int)tree),
-				       f->nofollow));
+	return attach_close(
+		ctx, (int)tree, f->target,
+		open_flags(f->create, f->create && is_directory((int)tree), f->nofollow));
 }
 
 int carton_mount_attach(struct carton_context *ctx, const void *fields)
@@ -133,7 +133,7 @@ int carton_mount_attach(struct carton_context *ctx, const void *fields)
 	if (tree < 0)
 		return carton_fail(ctx, CARTON_CALL_DUP, tree);
 	return attach_close(ctx, (int)tree, f->target,
-			    open_flags(f->create, is_directory((int)tree), f->nofollow));
+	                    open_flags(f->create, is_directory((int)tree), f->nofollow));
 }
 
 /* The kernel's own words about a file system that did not come to be: "e tmpfs: Bad value ...". */
@@ -153,7 +153,7 @@ static void tell_log(struct carton_context *ctx, int fs)
 static int configure(struct carton_context *ctx, int fs, const char *key, const char *value)
 {
 	long r = value ? sys_fsconfig(fs, FSCONFIG_SET_STRING, key, value, 0)
-		       : sys_fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
+	               : sys_fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
 
 	if (r < 0) {
 		carton_tell(ctx, key);
@@ -221,7 +221,7 @@ int carton_mount_filesystem(struct carton_context *ctx, const void *fields)
 
 /* Older kernels (before 6.7) take all layers in one string, with ':' and '\' escaped. */
 static int configure_lower_string(struct carton_context *ctx, int fs,
-				  const struct carton_strings *lower)
+                                  const struct carton_strings *lower)
 {
 	char all[FSCONFIG_LIMIT + 1];
 	size_t n = 0;
@@ -301,7 +301,7 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 	sys_call(SYS_umask, mask);
 	if (r == 0 && (st.st_uid != 0 || st.st_gid != 0)) { /* an unmapped owner stays ours */
 		r = sys_call(SYS_fchownat, tree, "upper", st.st_uid, st.st_gid,
-			     AT_SYMLINK_NOFOLLOW);
+		             AT_SYMLINK_NOFOLLOW);
 		if (r == -EINVAL || r == -EPERM)
 			r = 0;
 	}

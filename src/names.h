@@ -5,7 +5,7 @@
 
 #include "args.h"
 
-extern const struct carton_choice carton_namespace_names[];  /* CLONE_NEW*, as in /proc/PID/ns */
+extern const struct carton_choice carton_namespace_names[];   /* CLONE_NEW*, as in /proc/PID/ns */
 extern const struct carton_choice carton_propagation_names[]; /* MS_*, as in mount(8) */
 extern const struct carton_choice carton_signal_names[];
 extern const struct carton_choice carton_capability_names[]; /* without CAP_ */

@@ -54,7 +54,7 @@ int carton_namespace_unshare(struct carton_context *ctx, const void *fields)
 {
 	const struct step_unshare *f = fields;
 	bool renew = ctx->fresh && f->kinds & CLONE_NEWNS && ctx->root >= 0 &&
-		     is_process_root(ctx->root);
+	             is_process_root(ctx->root);
 	long r = sys_call(SYS_unshare, f->kinds);
 
 	if (r < 0)
@@ -64,7 +64,8 @@ int carton_namespace_unshare(struct carton_context *ctx, const void *fields)
 
 /* Enter what handles stand for. Whoever gives up privilege by entering the user namespace has to do
  * so last, whoever gains it first: so it comes last, or at the first EPERM. */
-static int enter_handles(struct carton_context *ctx, const struct carton_fds *fds, uint64_t *entered)
+static int enter_handles(struct carton_context *ctx, const struct carton_fds *fds,
+                         uint64_t *entered)
 {
 	int user = -1;
 	long r;
@@ -127,7 +128,7 @@ static void proc_path(char *to, int64_t pid, const char *file)
 }
 
 static int write_map(struct carton_context *ctx, int64_t pid, const char *file,
-		     const struct carton_idmap *map)
+                     const struct carton_idmap *map)
 {
 	char text[IDMAP_SIZE], path[64];
 	char *end = text;

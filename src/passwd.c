@@ -11,7 +11,7 @@
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
 
 #define FILE_MAX (16 << 20)
-#define NO_ID	 UINT32_MAX /* (uid_t)-1 means "as it is" to setresuid(2) */
+#define NO_ID    UINT32_MAX /* (uid_t)-1 means "as it is" to setresuid(2) */
 
 struct reader {
 	int fd;
@@ -144,7 +144,7 @@ static bool next_user(struct reader *r, const char *name, bool *match, uint32_t 
 
 /* One line of /etc/group, likewise; tells whether its name is `name` and `user` is a member. */
 static bool next_group(struct reader *r, const char *name, const char *user, bool *match,
-		       bool *member, uint32_t *gid)
+                       bool *member, uint32_t *gid)
 {
 	bool has_gid = false;
 	char end = ':';
@@ -163,7 +163,7 @@ static bool next_group(struct reader *r, const char *name, const char *user, boo
 }
 
 int carton_passwd_user(struct carton_context *ctx, const char *user, bool gid,
-		       struct carton_account *account)
+                       struct carton_account *account)
 {
 	static const char path[] = "/etc/passwd";
 	bool number = parse_id(user, &account->uid), found = false, match;
@@ -236,7 +236,7 @@ int carton_passwd_group(struct carton_context *ctx, const char *group, uint32_t 
 }
 
 int carton_passwd_groups(struct carton_context *ctx, const char *user, uint32_t *groups,
-			 uint32_t *count)
+                         uint32_t *count)
 {
 	static const char path[] = "/etc/group";
 	bool match, member;

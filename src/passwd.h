@@ -19,11 +19,11 @@ struct carton_account {
 /* Find a user by name or decimal id (only decimal digits: "1" is always uid 1). Without `gid` an
  * id is taken as it is and no file is read. 0 or -errno. */
 int carton_passwd_user(struct carton_context *ctx, const char *user, bool gid,
-		       struct carton_account *account);
+                       struct carton_account *account);
 /* Find a group by name or decimal id. */
 int carton_passwd_group(struct carton_context *ctx, const char *group, uint32_t *gid);
 /* Add the groups that list the user as a member to `groups` of CARTON_GROUPS_MAX places. */
 int carton_passwd_groups(struct carton_context *ctx, const char *user, uint32_t *groups,
-			 uint32_t *count);
+                         uint32_t *count);
 
 #endif

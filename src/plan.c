@@ -26,7 +26,7 @@ const char *carton_call_word(uint32_t call)
 }
 
 void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan,
-		 struct carton_needs *needs)
+                 struct carton_needs *needs)
 {
 	lua_State *L = arena->L;
 	lua_Unsigned n;
@@ -53,7 +53,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			p = carton_find_primitive(lua_tostring(L, -1));
 		if (!p)
 			carton_badfield(arena, "there is no primitive '%s'",
-					luaL_tolstring(L, -1, NULL));
+			                luaL_tolstring(L, -1, NULL));
 		lua_pop(L, 1);
 		arena->step = p->name;
 		fields = carton_alloc(arena, p->size);
@@ -61,7 +61,8 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 		plan->steps[i - 1].perform = p->perform;
 		plan->steps[i - 1].fields = fields;
 		if (needs) {
-			if (p->perform == carton_namespace_enter || p->perform == carton_exec_fork ||
+			if (p->perform == carton_namespace_enter ||
+			    p->perform == carton_exec_fork ||
 			    p->perform == carton_namespace_time_offsets ||
 			    p->perform == carton_namespace_unshare)
 				needs->own_memory = true;

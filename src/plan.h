@@ -16,9 +16,9 @@ struct carton_plan {
 	uint32_t nsteps;
 	struct carton_step *steps;
 	struct carton_trace *trace; /* one for each step, or NULL */
-	uint32_t *progress;	    /* steps done so far, where the parent can see it */
-	int channel;		    /* the child's end */
-	int parent;		    /* pidfd of the parent, or -1 */
+	uint32_t *progress;         /* steps done so far, where the parent can see it */
+	int channel;                /* the child's end */
+	int parent;                 /* pidfd of the parent, or -1 */
 };
 
 /* Obey a plan in a new process: child.c */

@@ -8,13 +8,13 @@
 
 struct carton_needs {
 	bool own_memory; /* a step for which the child must not share the parent's memory */
-	bool parent;	 /* a step that looks whether the parent lives */
-	uint32_t exec;	 /* index of the exec step, from 1; 0: none */
+	bool parent;     /* a step that looks whether the parent lives */
+	uint32_t exec;   /* index of the exec step, from 1; 0: none */
 };
 
 /* Check and pack the steps at that stack index; raises what is wrong with them. */
 void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan,
-		 struct carton_needs *needs);
+                 struct carton_needs *needs);
 int carton_validate(lua_State *L);
 
 #endif

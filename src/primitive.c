@@ -13,18 +13,24 @@
 #include "sys.h"
 
 const struct carton_primitive carton_primitives[] = {
-#define P(name, fields, data, perform)	  {name, fields, sizeof(struct data), perform, 0}
-#define STEP(name, fields, data, perform) {name, fields, sizeof(struct data), perform, 1}
+#define P(name, fields, data, perform)                                                             \
+	{                                                                                          \
+		name, fields, sizeof(struct data), perform, 0                                      \
+	}
+#define STEP(name, fields, data, perform)                                                          \
+	{                                                                                          \
+		name, fields, sizeof(struct data), perform, 1                                      \
+	}
 	P("namespace.unshare", carton_unshare_fields, step_unshare, carton_namespace_unshare),
 	P("namespace.enter", carton_enter_fields, step_enter, carton_namespace_enter),
 	P("namespace.idmap", carton_idmap_fields, step_idmap, carton_namespace_idmap),
 	P("namespace.time_offsets", carton_time_offsets_fields, step_time_offsets,
-	  carton_namespace_time_offsets),
+          carton_namespace_time_offsets),
 	P("namespace.hostname", carton_hostname_fields, step_hostname, carton_namespace_hostname),
 	P("namespace.domainname", carton_hostname_fields, step_hostname,
-	  carton_namespace_domainname),
+          carton_namespace_domainname),
 	P("namespace.network_up", carton_network_up_fields, step_network_up,
-	  carton_namespace_network_up),
+          carton_namespace_network_up),
 
 	P("mount.bind", carton_bind_fields, step_bind, carton_mount_bind),
 	P("mount.attach", carton_attach_fields, step_attach, carton_mount_attach),
@@ -38,7 +44,7 @@ const struct carton_primitive carton_primitives[] = {
 	P("mount.overlay", carton_overlay_fields, step_overlay, carton_mount_overlay),
 	P("mount.setattr", carton_setattr_fields, step_setattr, carton_mount_setattr),
 	P("mount.propagation", carton_propagation_fields, step_propagation,
-	  carton_mount_propagation),
+          carton_mount_propagation),
 	P("mount.move", carton_move_fields, step_move, carton_mount_move),
 	P("mount.unmount", carton_unmount_fields, step_unmount, carton_mount_unmount),
 	P("mount.pivot_root", carton_pivot_root_fields, step_pivot_root, carton_mount_pivot_root),
@@ -58,30 +64,30 @@ const struct carton_primitive carton_primitives[] = {
 	P("exec.setpgid", carton_no_fields, step_flag, carton_exec_setpgid),
 	P("exec.controlling", carton_controlling_fields, step_controlling, carton_exec_controlling),
 	STEP("exec.descriptors", carton_descriptors_fields, step_descriptors,
-	     carton_exec_descriptors),
+             carton_exec_descriptors),
 	STEP("exec.terminal", carton_terminal_fields, step_terminal, carton_exec_terminal),
 	STEP("exec.die_with_parent", carton_die_fields, step_die_with_parent,
-	     carton_exec_die_with_parent),
+             carton_exec_die_with_parent),
 	STEP("exec.fork", carton_no_fields, step_flag, carton_exec_fork),
 	P("exec.exec", carton_exec_fields, step_exec, carton_exec_exec),
 
 	P("privilege.capabilities", carton_capabilities_fields, step_capabilities,
-	  carton_privilege_capabilities),
+          carton_privilege_capabilities),
 	P("privilege.no_new_privs", carton_no_fields, step_flag, carton_privilege_no_new_privs),
 	P("privilege.rlimits", carton_rlimits_fields, step_rlimits, carton_privilege_rlimits),
 	P("privilege.user", carton_user_fields, step_user, carton_privilege_user),
 	P("privilege.umask", carton_umask_fields, step_number, carton_privilege_umask),
 	P("privilege.oom_score_adj", carton_oom_fields, step_number,
-	  carton_privilege_oom_score_adj),
+          carton_privilege_oom_score_adj),
 	P("privilege.scheduler", carton_scheduler_fields, step_scheduler,
-	  carton_privilege_scheduler),
+          carton_privilege_scheduler),
 	P("privilege.ioprio", carton_ioprio_fields, step_ioprio, carton_privilege_ioprio),
 	P("privilege.affinity", carton_affinity_fields, step_affinity, carton_privilege_affinity),
 	P("privilege.personality", carton_personality_fields, step_number,
-	  carton_privilege_personality),
+          carton_privilege_personality),
 	P("privilege.sysctl", carton_sysctl_fields, step_sysctl, carton_privilege_sysctl),
 	P("privilege.session_keyring", carton_no_fields, step_flag,
-	  carton_privilege_session_keyring),
+          carton_privilege_session_keyring),
 #undef P
 #undef STEP
 	{NULL, NULL, 0, NULL, 0}};
@@ -99,8 +105,8 @@ const struct carton_primitive *carton_find_primitive(const char *name)
 static int perform_here(lua_State *L)
 {
 	const struct carton_primitive *p = lua_touserdata(L, lua_upvalueindex(1));
-	struct carton_context ctx = {.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1,
-				     .masked = -1};
+	struct carton_context ctx = {
+		.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1, .masked = -1};
 	struct carton_failure failure = {.step = p->name, .fields = 1};
 	struct carton_arena arena;
 	void *fields;
@@ -118,8 +124,8 @@ static int perform_here(lua_State *L)
 	carton_decode(&arena, 1, p->fields, fields, "root");
 	lua_pushliteral(L, "root");
 	if (lua_rawget(L, 1) != LUA_TNIL) {
-		ctx.root = (int)sys_fcntl(carton_checkfd(L, -1, CARTON_DIRECTORY), F_DUPFD_CLOEXEC,
-					  3);
+		ctx.root =
+			(int)sys_fcntl(carton_checkfd(L, -1, CARTON_DIRECTORY), F_DUPFD_CLOEXEC, 3);
 		if (ctx.root < 0)
 			return carton_raise(L, p->name, NULL, -ctx.root);
 	}

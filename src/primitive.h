@@ -7,7 +7,8 @@
 #include "step.h"
 
 struct carton_primitive {
-	const char *name; /* "mount.bind": function bind of table mount, and the step of that name */
+	const char
+		*name; /* "mount.bind": function bind of table mount, and the step of that name */
 	const struct carton_field *fields;
 	size_t size; /* of the struct that the fields fill */
 	int (*perform)(struct carton_context *ctx, const void *fields);

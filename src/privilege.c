@@ -38,10 +38,9 @@ static long set_capabilities(const struct capability_sets *sets)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {
-		{(uint32_t)sets->effective, (uint32_t)sets->permitted,
-		 (uint32_t)sets->inheritable},
+		{(uint32_t)sets->effective, (uint32_t)sets->permitted, (uint32_t)sets->inheritable},
 		{(uint32_t)(sets->effective >> 32), (uint32_t)(sets->permitted >> 32),
-		 (uint32_t)(sets->inheritable >> 32)}};
+	         (uint32_t)(sets->inheritable >> 32)}};
 
 	return sys_call(SYS_capset, &header, data);
 }
@@ -165,8 +164,7 @@ static int set_groups(struct carton_context *ctx, const uint32_t *groups, uint32
 
 	if (r == 0)
 		return 0;
-	if (r == -EPERM && count == 0 &&
-	    (sys_call(SYS_getgroups, 0, NULL) == 0 || is_denied(ctx)))
+	if (r == -EPERM && count == 0 && (sys_call(SYS_getgroups, 0, NULL) == 0 || is_denied(ctx)))
 		return 0;
 	return carton_fail(ctx, CARTON_CALL_SETGROUPS, r);
 }
@@ -182,8 +180,7 @@ int carton_privilege_user(struct carton_context *ctx, const void *fields)
 	if (f->uid != CARTON_UNSET)
 		account.uid = (uint32_t)f->uid;
 	if (f->user)
-		r = carton_passwd_user(ctx, f->user, !f->group && f->gid == CARTON_UNSET,
-				       &account);
+		r = carton_passwd_user(ctx, f->user, !f->group && f->gid == CARTON_UNSET, &account);
 	if (r == 0 && f->group)
 		r = carton_passwd_group(ctx, f->group, &account.gid);
 	if (r < 0)
@@ -199,7 +196,8 @@ int carton_privilege_user(struct carton_context *ctx, const void *fields)
 	if (r < 0)
 		return (int)r;
 
-	/* Permitted capabilities stay until the step that says what becomes of them, or execve(2). */
+	/* Permitted capabilities stay until the step that says what becomes of them, or execve(2).
+	 */
 	r = sys_prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_PRCTL, r);
@@ -244,8 +242,8 @@ int carton_privilege_scheduler(struct carton_context *ctx, const void *fields)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime, deadline, period;
-	} attr = {sizeof(attr),	     f->policy,	    f->flags,	 (int32_t)f->nice,
-		  (uint32_t)f->priority, f->runtime, f->deadline, f->period};
+	} attr = {sizeof(attr),          f->policy,  f->flags,    (int32_t)f->nice,
+	          (uint32_t)f->priority, f->runtime, f->deadline, f->period};
 	long r;
 
 	if (f->nice < -20 || f->nice > 19 || f->priority < 0 || f->priority > 99)
@@ -262,7 +260,7 @@ int carton_privilege_ioprio(struct carton_context *ctx, const void *fields)
 	if (f->priority < 0 || f->priority > 7)
 		return carton_fail(ctx, CARTON_CALL_IOPRIO, -EINVAL);
 	r = sys_call(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
-		     f->class << IOPRIO_CLASS_SHIFT | (unsigned long)f->priority);
+	             f->class << IOPRIO_CLASS_SHIFT | (unsigned long)f->priority);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_IOPRIO, r) : 0;
 }
 
@@ -279,8 +277,8 @@ int carton_privilege_affinity(struct carton_context *ctx, const void *fields)
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_AFFINITY, r);
 	return memcmp(now, f->cpus, sizeof(now)) == 0
-		       ? 0
-		       : carton_fail(ctx, CARTON_CALL_AFFINITY, -EINVAL);
+	               ? 0
+	               : carton_fail(ctx, CARTON_CALL_AFFINITY, -EINVAL);
 }
 
 int carton_privilege_personality(struct carton_context *ctx, const void *fields)

@@ -45,7 +45,7 @@ int carton_reap(struct carton_process *p, bool block)
 	memset(&info, 0, sizeof(info));
 	do
 		r = sys_call(SYS_waitid, P_PIDFD, p->handle.fd, &info,
-			     WEXITED | (block ? 0 : WNOHANG), &p->usage);
+		             WEXITED | (block ? 0 : WNOHANG), &p->usage);
 	while (r == -EINTR);
 	if (r < 0)
 		return (int)r;
@@ -102,9 +102,11 @@ static void push_status(lua_State *L, const struct carton_process *p)
 	}
 	lua_setfield(L, -2, "cause");
 	lua_createtable(L, 0, 3);
-	lua_pushnumber(L, (double)p->usage.ru_utime.tv_sec + (double)p->usage.ru_utime.tv_usec / 1e6);
+	lua_pushnumber(L,
+	               (double)p->usage.ru_utime.tv_sec + (double)p->usage.ru_utime.tv_usec / 1e6);
 	lua_setfield(L, -2, "user");
-	lua_pushnumber(L, (double)p->usage.ru_stime.tv_sec + (double)p->usage.ru_stime.tv_usec / 1e6);
+	lua_pushnumber(L,
+	               (double)p->usage.ru_stime.tv_sec + (double)p->usage.ru_stime.tv_usec / 1e6);
 	lua_setfield(L, -2, "system");
 	lua_pushinteger(L, (lua_Integer)p->usage.ru_maxrss * 1024);
 	lua_setfield(L, -2, "maxrss");
@@ -115,8 +117,9 @@ static void push_status(lua_State *L, const struct carton_process *p)
 Wait for the end of a child.
 @function process:wait
 @tparam[opt] number timeout seconds; without it, as long as it takes
-@treturn ?table `{ code =, cause = "exited" | "signalled", signal = "SIGKILL", core_dumped =, usage = { user =, system =, maxrss = } }`
-  (seconds, bytes; code is 128+n after a signal), or nil when time is up
+@treturn ?table `{ code =, cause = "exited" | "signalled", signal = "SIGKILL", core_dumped =, usage
+= { user =, system =, maxrss = } }` (seconds, bytes; code is 128+n after a signal), or nil when time
+is up
 @raise `carton.error`: `ECHILD` not a child of ours
 @see waitid(2)
 */
@@ -260,7 +263,7 @@ static int exec_open_process(lua_State *L)
 
 	if (fd < 0)
 		return carton_raise(L, "open_process", lua_pushfstring(L, "%I", (LUAI_UACINT)pid),
-				    (int)-fd);
+		                    (int)-fd);
 	p->handle.fd = (int)fd;
 	p->pid = pid == 0 ? getpid() : (pid_t)pid;
 	return 1;
@@ -326,7 +329,8 @@ static int exec_wait_any(lua_State *L)
 /***
 Wait until something is ready.
 @function poll
-@tparam {table,...} list of `{ handle or descriptor, "r" | "w" | "rw" }`; a process is ready when it has ended
+@tparam {table,...} list of `{ handle or descriptor, "r" | "w" | "rw" }`; a process is ready when it
+has ended
 @tparam[opt] number timeout seconds
 @treturn {int,...} places in the list of what is ready; empty when time is up
 @see poll(2)
@@ -355,14 +359,17 @@ static int exec_poll(lua_State *L)
 		lua_rawgeti(L, -2, 2);
 		events = luaL_optstring(L, -1, "r");
 		fds[i].events = (short)((strchr(events, 'r') ? POLLIN : 0) |
-					(strchr(events, 'w') ? POLLOUT : 0));
+		                        (strchr(events, 'w') ? POLLOUT : 0));
 		fds[i].revents = 0;
 		lua_pop(L, 3);
 	}
 	do {
 		double before = now();
 
-		r = poll(fds, n, timeout < 0 ? -1 : timeout > 1e6 ? 1000000000 : (int)(timeout * 1000 + 0.999));
+		r = poll(fds, n,
+		         timeout < 0     ? -1
+		         : timeout > 1e6 ? 1000000000
+		                         : (int)(timeout * 1000 + 0.999));
 		if (timeout >= 0)
 			timeout = timeout - (now() - before) > 0 ? timeout - (now() - before) : 0;
 	} while (r < 0 && errno == EINTR);
@@ -386,8 +393,8 @@ static int exec_signal_number(lua_State *L)
 
 static int exec_signal_name(lua_State *L)
 {
-	lua_pushstring(L, carton_name_of(carton_signal_names,
-					 (unsigned long)luaL_checkinteger(L, 1)));
+	lua_pushstring(L,
+	               carton_name_of(carton_signal_names, (unsigned long)luaL_checkinteger(L, 1)));
 	return 1;
 }
 
@@ -401,20 +408,20 @@ static int exec_stop_self(lua_State *L)
 void carton_open_process(lua_State *L)
 {
 	static const luaL_Reg methods[] = {{"wait", process_wait},
-					   {"kill", process_kill},
-					   {"pid", process_pid},
-					   {"is_alive", process_is_alive},
-					   {"terminal", process_terminal},
-					   {"trace", process_trace},
-					   {NULL, NULL}};
+	                                   {"kill", process_kill},
+	                                   {"pid", process_pid},
+	                                   {"is_alive", process_is_alive},
+	                                   {"terminal", process_terminal},
+	                                   {"trace", process_trace},
+	                                   {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"spawn", carton_spawn},
-					     {"open_process", exec_open_process},
-					     {"wait_any", exec_wait_any},
-					     {"poll", exec_poll},
-					     {"signal_number", exec_signal_number},
-					     {"signal_name", exec_signal_name},
-					     {"stop_self", exec_stop_self},
-					     {NULL, NULL}};
+	                                     {"open_process", exec_open_process},
+	                                     {"wait_any", exec_wait_any},
+	                                     {"poll", exec_poll},
+	                                     {"signal_number", exec_signal_number},
+	                                     {"signal_name", exec_signal_name},
+	                                     {"stop_self", exec_stop_self},
+	                                     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_PROCESS, methods);
 	luaL_setfuncs(L, functions, 0);

@@ -11,10 +11,10 @@
 
 struct carton_process {
 	struct carton_handle handle; /* a pidfd */
-	pid_t pid;		     /* as our pid namespace numbers it */
-	bool ended;		     /* reaped: what follows is known */
-	int code;		     /* CLD_EXITED, CLD_KILLED, CLD_DUMPED */
-	int status;		     /* exit code or signal */
+	pid_t pid;                   /* as our pid namespace numbers it */
+	bool ended;                  /* reaped: what follows is known */
+	int code;                    /* CLD_EXITED, CLD_KILLED, CLD_DUMPED */
+	int status;                  /* exit code or signal */
 	struct rusage usage;
 };
 

@@ -14,16 +14,18 @@
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
 
 #define PROC_ROOT_INODE 1 /* no other inode of a procfs has this number */
-#define LOOKUP_TRIES	64
+#define LOOKUP_TRIES    64
 
 void carton_tell(struct carton_context *ctx, const char *text)
 {
-	copy_text(ctx->report.text, sizeof(ctx->report.text), text ? text : "");
+	ctx->report.text[0] = '\0';
+	if (text)
+		copy_text(ctx->report.text, sizeof(ctx->report.text), text);
 }
 
 /* All lookups below end here. AT_FDCWD as the root is the caller's own view of the file system. */
 static int lookup(struct carton_context *ctx, const char *path, int flags, unsigned int mode,
-		  uint64_t resolve)
+                  uint64_t resolve)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)(flags | O_CLOEXEC),
@@ -123,7 +125,7 @@ static int make_file(struct carton_context *ctx, const char *path, uint64_t reso
 	if (dir < 0)
 		return dir;
 	fd = sys_openat(dir, ctx->last,
-			O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
+	                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
 	if (fd >= 0) {
 		sys_close((int)fd);
 		fd = sys_openat(dir, ctx->last, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
@@ -241,7 +243,7 @@ int carton_proc_open(struct carton_context *ctx, const char *path, int flags)
 }
 
 int carton_proc_write(struct carton_context *ctx, const char *path, const char *value,
-		      size_t length)
+                      size_t length)
 {
 	int fd = carton_proc_open(ctx, path, O_WRONLY);
 	long written;

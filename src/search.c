@@ -81,7 +81,7 @@ static void look_at_elf(struct carton_report *report, int fd, const elf_header *
 		return;
 	for (unsigned int i = 0; i < header->e_phnum && i < 64; i++) {
 		n = sys_call(SYS_pread64, fd, &segment, sizeof(segment),
-			     header->e_phoff + i * sizeof(segment));
+		             header->e_phoff + i * sizeof(segment));
 		if (n != (long)sizeof(segment))
 			return;
 		if (segment.p_type != PT_INTERP || segment.p_filesz >= sizeof(loader))
@@ -131,7 +131,7 @@ static void find_reason(struct carton_report *report, const char *path, long res
 }
 
 static long execute(struct carton_report *report, const char *path, const char *const args[],
-		    const char *const env[])
+                    const char *const env[])
 {
 	long r = sys_call(SYS_execve, path, args, env);
 
@@ -142,7 +142,7 @@ static long execute(struct carton_report *report, const char *path, const char *
 }
 
 long carton_search_exec(struct carton_report *report, const char *path, const char *const args[],
-			const char *const env[])
+                        const char *const env[])
 {
 	char candidate[PATH_MAX];
 	const char *list = variable(env, "PATH");
@@ -175,7 +175,8 @@ long carton_search_exec(struct carton_report *report, const char *path, const ch
 		if (result == -ENOENT && is_missing(candidate))
 			continue;
 		r = execute(report, candidate, args, env);
-		if (report->call != CARTON_CALL_EXECVE || (r != -ENOENT && r != -ENOTDIR && r != -EACCES))
+		if (report->call != CARTON_CALL_EXECVE ||
+		    (r != -ENOENT && r != -ENOTDIR && r != -EACCES))
 			return r;
 		if (r == -EACCES)
 			result = r;

@@ -8,6 +8,6 @@
 /* Execute `path`, or args[0] as found in PATH of `env`. Returns only to complain: -errno, with call
  * and text of the report set. */
 long carton_search_exec(struct carton_report *report, const char *path, const char *const args[],
-			const char *const env[]);
+                        const char *const env[]);
 
 #endif

@@ -29,7 +29,8 @@ Makes a process that obeys a plan: clone, turns with the child, its report (the 
 #define GUARD_SIZE   4096
 
 #if defined(__SANITIZE_ADDRESS__) || !defined(CARTON_HAVE_RAW)
-#define MAY_SHARE false /* the sanitizer's idea of stacks, or a C library's errno, would be shared */
+#define MAY_SHARE                                                                                  \
+	false /* the sanitizer's idea of stacks, or a C library's errno, would be shared */
 #else
 #define MAY_SHARE true
 #endif
@@ -55,7 +56,8 @@ struct spawn_fields {
 	int steps, sync; /* stack indexes */
 };
 
-/* A child that shares memory keeps reading the plan until it executes or ends: wait for it first. */
+/* A child that shares memory keeps reading the plan until it executes or ends: wait for it first.
+ */
 static int spawn_finish(lua_State *L) /* __close and __gc */
 {
 	struct spawn *s = luaL_checkudata(L, 1, CARTON_SPAWN);
@@ -115,16 +117,16 @@ static long clone_on_stack(struct clone_args *args, const struct carton_plan *pl
 	long ret;
 
 	__asm__ volatile("syscall\n\t"
-			 "test %%rax, %%rax\n\t"
-			 "jnz 1f\n\t"
-			 "xor %%ebp, %%ebp\n\t"
-			 "mov %%r8, %%rdi\n\t"
-			 "call *%%r9\n\t"
-			 "hlt\n"
-			 "1:"
-			 : "=a"(ret)
-			 : "a"(SYS_clone3), "D"(args), "S"(sizeof(*args)), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
+	                 "test %%rax, %%rax\n\t"
+	                 "jnz 1f\n\t"
+	                 "xor %%ebp, %%ebp\n\t"
+	                 "mov %%r8, %%rdi\n\t"
+	                 "call *%%r9\n\t"
+	                 "hlt\n"
+	                 "1:"
+	                 : "=a"(ret)
+	                 : "a"(SYS_clone3), "D"(args), "S"(sizeof(*args)), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory");
 	return ret;
 #else
 	register long x8 __asm__("x8") = SYS_clone3;
@@ -134,15 +136,15 @@ static long clone_on_stack(struct clone_args *args, const struct carton_plan *pl
 	register long x3 __asm__("x3") = (long)carton_child;
 
 	__asm__ volatile("svc 0\n\t"
-			 "cbnz x0, 1f\n\t"
-			 "mov x29, xzr\n\t"
-			 "mov x0, x2\n\t"
-			 "blr x3\n\t"
-			 "brk 0\n"
-			 "1:"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3)
-			 : "memory");
+	                 "cbnz x0, 1f\n\t"
+	                 "mov x29, xzr\n\t"
+	                 "mov x0, x2\n\t"
+	                 "blr x3\n\t"
+	                 "brk 0\n"
+	                 "1:"
+	                 : "+r"(x0)
+	                 : "r"(x8), "r"(x1), "r"(x2), "r"(x3)
+	                 : "memory");
 	return x0;
 #endif
 }
@@ -167,7 +169,7 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 {
 	static const struct carton_field known[] = {
 		{"namespaces", carton_decode_choices, offsetof(struct spawn_fields, namespaces), 0,
-		 NULL, carton_namespace_names},
+	         NULL, carton_namespace_names},
 		{"trace", carton_decode_bool, offsetof(struct spawn_fields, trace), 0, NULL, NULL},
 		{NULL, NULL, 0, 0, NULL, NULL}};
 	static const char *const own[] = {"steps", "sync", "cgroup"};
@@ -178,7 +180,7 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 
 		for (size_t i = 0; i < 3; i++)
 			skip = skip || (lua_type(L, -2) == LUA_TSTRING &&
-					strcmp(lua_tostring(L, -2), own[i]) == 0);
+			                strcmp(lua_tostring(L, -2), own[i]) == 0);
 		if (!skip) {
 			lua_pushvalue(L, -2);
 			lua_pushvalue(L, -2);
@@ -216,9 +218,9 @@ static ssize_t receive(int channel, struct carton_report *report, int *fd)
 	} control;
 	struct iovec iov = {report, sizeof(*report)};
 	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -257,8 +259,8 @@ static pid_t pid_of(int pidfd)
 
 /* Run the function of a sync step; the child goes on when it returns. */
 static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *f,
-		      const struct carton_plan *plan, const struct carton_report *report,
-		      int process)
+                      const struct carton_plan *plan, const struct carton_report *report,
+                      int process)
 {
 	const struct step_sync *sync = plan->steps[report->step].fields;
 	char reply = 1;
@@ -276,7 +278,7 @@ static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *
 }
 
 static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_plan *plan,
-			    uint32_t step, int process, int fd)
+                            uint32_t step, int process, int fd)
 {
 	struct carton_handle *h;
 
@@ -293,12 +295,12 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 }
 
 static int raise_report(lua_State *L, const struct spawn_fields *f,
-			const struct carton_report *report)
+                        const struct carton_report *report)
 {
 	struct carton_failure failure = {.call = carton_call_word(report->call),
-					 .errnum = report->errnum,
-					 .text = report->text,
-					 .index = (lua_Integer)report->step + 1};
+	                                 .errnum = report->errnum,
+	                                 .text = report->text,
+	                                 .index = (lua_Integer)report->step + 1};
 
 	if (lua_rawgeti(L, f->steps, failure.index) == LUA_TTABLE) {
 		lua_rawgeti(L, -1, 1);
@@ -312,7 +314,7 @@ static int raise_report(lua_State *L, const struct spawn_fields *f,
 
 /* The channel is closed: was it exec, the end of a plan without one, or did somebody kill it? */
 static void conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
-		     const struct carton_plan *plan, const struct carton_needs *needs)
+                     const struct carton_plan *plan, const struct carton_needs *needs)
 {
 	struct carton_report report = {.errnum = EINTR};
 	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
@@ -330,9 +332,9 @@ static void conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 }
 
 static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
-		   const struct carton_plan *plan, const struct carton_needs *needs, int process)
+                   const struct carton_plan *plan, const struct carton_needs *needs, int process)
 {
-	struct carton_report report;
+	struct carton_report report = {0};
 	ssize_t n;
 	int fd;
 
@@ -395,13 +397,15 @@ static void push_trace(lua_State *L, const struct carton_plan *plan)
 Make a process that performs a plan and then is the program. Returns when the program is executed.
 @function spawn
 @tparam table fields
-@tparam {table,...} fields.steps the plan; without an `exec.exec` the process ends after the last step
+@tparam {table,...} fields.steps the plan; without an `exec.exec` the process ends after the last
+step
 @tparam[opt={}] {string,...} fields.namespaces kinds that are new for it
 @tparam[opt] table fields.sync function for each `sync` step, called with the process
 @tparam[opt] directory fields.cgroup the cgroup (v2) that it is born into
 @tparam[opt=false] boolean fields.trace keep what each step took, for `process:trace()`
 @treturn process
-@raise `carton.error` of the step that failed, with `step`, `index`, `path`, `errno`; nothing runs then
+@raise `carton.error` of the step that failed, with `step`, `index`, `path`, `errno`; nothing runs
+then
 @see clone3(2), clone(2)
 @usage local p <close> = carton.exec.spawn{ steps = { { "exec.exec", args = { "/bin/true" } } } }
 */
@@ -440,7 +444,7 @@ int carton_spawn(lua_State *L)
 		plan.progress = carton_alloc(&arena, sizeof(uint32_t));
 	} else {
 		void *shared = mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE,
-				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 		if (shared == MAP_FAILED)
 			return fail_spawn(L, "mmap", errno);
@@ -451,7 +455,7 @@ int carton_spawn(lua_State *L)
 	}
 	if (share) {
 		char *stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+		                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
 
 		if (stack == MAP_FAILED)
 			return fail_spawn(L, "mmap", errno);

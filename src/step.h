@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 #define CARTON_EXIT_SETUP 125
-#define CARTON_UNSET (-1) /* an integer field that was not given */
-#define CARTON_ARGS_SPARE 3 /* places for the init before args[0] */
-#define CARTON_FDS_MAX 256   /* descriptors that a program gets; handles of later steps lie above */
+#define CARTON_UNSET      (-1) /* an integer field that was not given */
+#define CARTON_ARGS_SPARE 3    /* places for the init before args[0] */
+#define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
 
 /* What went wrong, more closely than errno says: the system call, or a check of our own. */
 #define CARTON_CALLS(X)                                                                            \
@@ -91,9 +91,9 @@ enum carton_report_kind { CARTON_REPORT_FAILED = 1, CARTON_REPORT_SYNC, CARTON_R
 /* One message from child to parent; smaller than any socket buffer, so always whole. */
 struct carton_report {
 	uint32_t kind;
-	uint32_t step;	/* index into the plan: the parent knows the words */
+	uint32_t step;  /* index into the plan: the parent knows the words */
 	int32_t errnum; /* errno, positive */
-	uint32_t call;	/* enum carton_call */
+	uint32_t call;  /* enum carton_call */
 	char text[240]; /* what the kernel or the file system says of it: a path, a log line */
 };
 
@@ -106,13 +106,13 @@ struct carton_trace {
 
 /* What one step leaves for the next, in the process that performs them. */
 struct carton_context {
-	int root;    /* O_PATH descriptor: targets are resolved inside it */
-	int proc;    /* root of a verified procfs, -1 until carton_proc opened it */
-	int channel; /* socket to the parent, -1 outside of a plan */
-	int parent;  /* pidfd of the parent, -1 outside of a plan */
-	int masked;  /* an attached, empty, read-only directory to mask others with, or -1 */
-	bool fresh;  /* in a plan (a new process), not in the calling process */
-	bool denied; /* setgroups(2) is, in the user namespace that was made or entered */
+	int root;       /* O_PATH descriptor: targets are resolved inside it */
+	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
+	int channel;    /* socket to the parent, -1 outside of a plan */
+	int parent;     /* pidfd of the parent, -1 outside of a plan */
+	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
+	bool fresh;     /* in a plan (a new process), not in the calling process */
+	bool denied;    /* setgroups(2) is, in the user namespace that was made or entered */
 	char last[256]; /* what carton_root_parent last pointed at */
 	struct carton_report report;
 };
@@ -129,9 +129,9 @@ void carton_tell(struct carton_context *ctx, const char *text);
 
 /* ---- lookups inside a root file system: root.c ---- */
 
-#define CARTON_OPEN_CREATE_DIR	1 /* make it and its parents as directories when missing */
+#define CARTON_OPEN_CREATE_DIR  1 /* make it and its parents as directories when missing */
 #define CARTON_OPEN_CREATE_FILE 2 /* make it as an empty file when missing */
-#define CARTON_OPEN_NOFOLLOW	4 /* refuse symbolic links anywhere in the path: ELOOP */
+#define CARTON_OPEN_NOFOLLOW    4 /* refuse symbolic links anywhere in the path: ELOOP */
 
 /* An O_PATH descriptor of `path` inside ctx->root, or -errno; never leaves the root. */
 int carton_root_open(struct carton_context *ctx, const char *path, int flags);
@@ -140,7 +140,7 @@ int carton_root_openat(struct carton_context *ctx, const char *path, int flags, 
 /* Open the parent directory of `path` (made when `create`) and point at its last component, a copy
  * in ctx->last without trailing slashes. -EEXIST where there is none: "/", "." and "..". */
 int carton_root_parent(struct carton_context *ctx, const char *path, bool create,
-		       const char **last);
+                       const char **last);
 /* These set ctx->report.call themselves: a caller can return what they return. */
 
 /* A descriptor of the root of a verified procfs, kept in ctx->proc; -errno. */
@@ -149,7 +149,7 @@ int carton_proc(struct carton_context *ctx);
 int carton_proc_open(struct carton_context *ctx, const char *path, int flags);
 /* Write `value` whole, in one write, to `path` below it. */
 int carton_proc_write(struct carton_context *ctx, const char *path, const char *value,
-		      size_t length);
+                      size_t length);
 
 /* ---- what each primitive is told ---- */
 
@@ -212,7 +212,7 @@ struct step_unshare {
 };
 struct step_enter {
 	struct carton_fds namespaces;
-	int process;	/* pidfd, or CARTON_UNSET */
+	int process;    /* pidfd, or CARTON_UNSET */
 	uint64_t kinds; /* of the process */
 };
 struct step_idmap {
@@ -235,7 +235,7 @@ struct step_network_up {
 /* mount.c */
 struct step_bind {
 	const char *source; /* NULL when tree is given */
-	int tree;	    /* descriptor of a detached tree, or CARTON_UNSET */
+	int tree;           /* descriptor of a detached tree, or CARTON_UNSET */
 	const char *target;
 	bool recursive;
 	bool create;   /* make a missing target */
@@ -262,10 +262,10 @@ struct step_filesystem {
 };
 struct step_overlay {
 	struct carton_strings lower; /* uppermost first */
-	const char *upper;	     /* NULL with work: see temporary */
+	const char *upper;           /* NULL with work: see temporary */
 	const char *work;
-	bool temporary;		     /* upper and work on a tmpfs that goes with the mount */
-	const char *size;	     /* of that tmpfs, NULL: the kernel's default */
+	bool temporary;   /* upper and work on a tmpfs that goes with the mount */
+	const char *size; /* of that tmpfs, NULL: the kernel's default */
 	const char *target;
 	bool create;
 	struct carton_options data;
@@ -314,12 +314,12 @@ struct step_write {
 struct step_symlink {
 	const char *target; /* what the link holds */
 	const char *path;   /* where the link is */
-	bool optional;	    /* one that is there already is fine */
+	bool optional;      /* one that is there already is fine */
 };
 struct step_device {
 	const char *path;
 	const char *source; /* host's node to bind where mknod is not allowed */
-	uint32_t type;	    /* S_IFCHR or S_IFBLK */
+	uint32_t type;      /* S_IFCHR or S_IFBLK */
 	int64_t major;
 	int64_t minor;
 	uint32_t mode;
@@ -346,7 +346,7 @@ struct step_exec {
 	struct carton_strings args; /* with CARTON_ARGS_SPARE free places before it */
 	struct carton_strings env;
 	const char *path; /* NULL: args[0], searched in PATH of env when it has no slash */
-	int64_t init;	  /* memfd of the init that runs it as its child, or CARTON_UNSET */
+	int64_t init;     /* memfd of the init that runs it as its child, or CARTON_UNSET */
 };
 struct step_chdir {
 	const char *path;
@@ -382,8 +382,8 @@ struct step_user {
 	const char *group; /* name or decimal id, NULL: the user's */
 	int64_t uid, gid;  /* or CARTON_UNSET */
 	struct carton_strings groups; /* supplementary, names or ids */
-	bool has_groups;	      /* false: none, or those of the group file for a named user */
-	bool keep_groups;	      /* leave the caller's supplementary groups */
+	bool has_groups;              /* false: none, or those of the group file for a named user */
+	bool keep_groups;             /* leave the caller's supplementary groups */
 };
 struct step_number {
 	int64_t value;
@@ -403,7 +403,7 @@ struct step_affinity {
 	uint64_t cpus[16]; /* a bit for each processor */
 };
 struct step_sysctl {
-	const char *name;  /* with dots or slashes */
+	const char *name; /* with dots or slashes */
 	const char *value;
 };
 

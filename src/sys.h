@@ -30,9 +30,9 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 	long ret;
 
 	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
+	                 : "=a"(ret)
+	                 : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory");
 	return ret;
 }
 #elif defined(__aarch64__)
@@ -48,9 +48,9 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 	register long x5 __asm__("x5") = f;
 
 	__asm__ volatile("svc 0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-			 : "memory");
+	                 : "+r"(x0)
+	                 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+	                 : "memory");
 	return x0;
 }
 #else
@@ -154,7 +154,7 @@ static inline long sys_fsopen(const char *type)
 }
 
 static inline long sys_fsconfig(int fd, unsigned int command, const char *key, const void *value,
-				int aux)
+                                int aux)
 {
 	return sys_call(SYS_fsconfig, fd, command, key, value, aux);
 }
@@ -173,7 +173,7 @@ static inline long sys_open_tree(int dir, const char *path, unsigned int flags)
 static inline long sys_move_mount(int from, int to)
 {
 	return sys_call(SYS_move_mount, from, "", to, "",
-			MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	                MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
 static inline long sys_mount_setattr(int fd, unsigned int flags, const struct mount_attr *attr)
@@ -187,7 +187,7 @@ static inline long sys_getpid(void)
 }
 
 static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
-			     unsigned long d)
+                             unsigned long d)
 {
 	return sys_call(SYS_prctl, option, a, b, c, d);
 }

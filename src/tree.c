@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies in a root file system: directories, files, links, devices, masked and read-only paths. */
+/* What lies in a root file system: directories, files, links, devices, masked and read-only paths.
+ */
 #include "step.h"
 
 #include <errno.h>
@@ -43,7 +44,8 @@ int carton_mount_mkdir(struct carton_context *ctx, const void *fields)
 	return 0;
 }
 
-/* An existing file is looked at before it is opened for writing: a FIFO would block, a device act. */
+/* An existing file is looked at before it is opened for writing: a FIFO would block, a device act.
+ */
 static int open_regular(struct carton_context *ctx, const struct step_write *f)
 {
 	struct stat seen, st;
@@ -57,7 +59,7 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 		if (parent < 0)
 			return parent;
 		r = without_umask(SYS_openat, parent, (long)last,
-				  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->mode);
+		                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->mode);
 		sys_close(parent);
 		return r < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, r) : (int)r;
 	}
@@ -70,7 +72,7 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 	if (!S_ISREG(seen.st_mode))
 		return carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
 	fd = carton_root_openat(ctx, f->target,
-				O_WRONLY | O_NONBLOCK | O_NOCTTY | (f->append ? O_APPEND : 0), 0);
+	                        O_WRONLY | O_NONBLOCK | O_NOCTTY | (f->append ? O_APPEND : 0), 0);
 	if (fd < 0)
 		return fd;
 	r = sys_fstat(fd, &st);
@@ -137,9 +139,9 @@ static int open_device(struct carton_context *ctx, const char *path, const struc
 	}
 	r = sys_fstat((int)fd, &st);
 	if (r == 0 && (!(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) ||
-		       (f->type && (st.st_mode & S_IFMT) != f->type) ||
-		       (f->major >= 0 && major(st.st_rdev) != (unsigned long)f->major) ||
-		       (f->minor >= 0 && minor(st.st_rdev) != (unsigned long)f->minor)))
+	               (f->type && (st.st_mode & S_IFMT) != f->type) ||
+	               (f->major >= 0 && major(st.st_rdev) != (unsigned long)f->major) ||
+	               (f->minor >= 0 && minor(st.st_rdev) != (unsigned long)f->minor)))
 		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
 	if (r < 0) {
 		carton_tell(ctx, path);
@@ -150,11 +152,12 @@ static int open_device(struct carton_context *ctx, const char *path, const struc
 }
 
 static int bind_at(struct carton_context *ctx, int source, int target, bool recursive,
-		   uint64_t attributes)
+                   uint64_t attributes)
 {
 	struct mount_attr attr = {.attr_set = attributes};
-	long tree = sys_open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-						      (recursive ? AT_RECURSIVE : 0));
+	long tree = sys_open_tree(source, "",
+	                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+	                                  (recursive ? AT_RECURSIVE : 0));
 	long r = 0;
 
 	if (tree < 0)
@@ -217,7 +220,7 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	if (parent < 0)
 		return parent;
 	r = without_umask(SYS_mknodat, parent, (long)last, type | f->mode,
-			  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
+	                  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
 	if (r < 0) {
 		sys_close(parent);
 		return carton_fail(ctx, CARTON_CALL_MKNOD, r);
@@ -241,11 +244,10 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 static int mask_directory(struct carton_context *ctx, int target)
 {
 	static const struct carton_option data[] = {{"nr_inodes", "2"}, {"mode", "0555"}};
-	struct step_filesystem empty = {
-		.type = "tmpfs",
-		.data = {data, 2},
-		.options = {.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-				   MOUNT_ATTR_NOEXEC}};
+	struct step_filesystem empty = {.type = "tmpfs",
+	                                .data = {data, 2},
+	                                .options = {.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+	                                                   MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC}};
 	int tree;
 	long r;
 
@@ -339,7 +341,8 @@ int carton_mount_chmod(struct carton_context *ctx, const void *fields)
 		return fd;
 	r = sys_call(SYS_fchmodat2, fd, "", f->mode, AT_EMPTY_PATH);
 	sys_close(fd);
-	if (r == -ENOSYS) { /* before Linux 6.6: opened again, which not every type of file allows */
+	if (r ==
+	    -ENOSYS) { /* before Linux 6.6: opened again, which not every type of file allows */
 		struct stat st;
 
 		fd = carton_root_openat(ctx, f->target, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
@@ -348,8 +351,8 @@ int carton_mount_chmod(struct carton_context *ctx, const void *fields)
 		r = sys_fstat(fd, &st);
 		if (r == 0)
 			r = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)
-				    ? sys_call(SYS_fchmod, fd, f->mode)
-				    : -EINVAL;
+			            ? sys_call(SYS_fchmod, fd, f->mode)
+			            : -EINVAL;
 		sys_close(fd);
 	}
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHMOD, r) : 0;

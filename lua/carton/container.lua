@@ -97,18 +97,20 @@ end
 -- @tparam {string,...} fields.args the program and its arguments; searched in PATH inside
 -- @tparam[opt] string fields.path the file to execute, when it is not `args[1]`, which is argv[0] then
 -- @tparam[opt] string fields.name host name, and in messages
--- @tparam[opt] table fields.env nothing is inherited; PATH, HOME and, on a terminal, TERM have defaults; false removes one
+-- @tparam[opt] table fields.env nothing is inherited; PATH, HOME and, on a terminal, TERM have defaults; false
+--   removes one
 -- @tparam[opt="/"] string fields.cwd
 -- @tparam[opt] string|table fields.user name, `"uid:gid"`, or `{ uid =, gid =, groups = {} }`; by default root inside
 -- @tparam[opt] string fields.hostname by default the name, or "carton"
 -- @tparam[opt] string fields.domainname
 -- @tparam[opt=false] boolean|table fields.terminal a pseudo-terminal; `{ rows =, columns = }`
--- @tparam[opt] table fields.namespaces by kind: true (new), `"host"` (shared), a handle, a path, or a started container;
---   by default all are new, `user` when the caller is not root or `idmap` is given, `time` with `time_offsets`
+-- @tparam[opt] table fields.namespaces by kind: true (new), `"host"` (shared), a handle, a path, or a
+--   started container; by default all are new, `user` when the caller is not root or `idmap` is given, `time` with `time_offsets`
 -- @tparam[opt] string|table fields.idmap `"auto"`, `"single"`, `"keep-id"`, or maps: see `carton.idmap`
 -- @tparam[opt] list fields.mounts `"/src:/dst:ro"`, tables or steps: see `carton.mounts`
 -- @tparam[opt] list fields.devices paths of the host, or fields of `mount.device`
--- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see `carton.capability`
+-- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see
+--   `carton.capability`
 -- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
 -- @tparam[opt] string fields.network `"none"` (loopback only, the default) or `"host"`
 -- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`
@@ -119,9 +121,11 @@ end
 -- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
 -- @tparam[opt=true] boolean fields.no_new_privs
 -- @tparam[opt=true] boolean fields.die_with_parent
--- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with LISTEN_FDS and LISTEN_FDNAMES
+-- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
+--   LISTEN_FDS and LISTEN_FDNAMES
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
--- @tparam[opt] string fields.umask `"0022"`; also `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`: see `carton.privilege`
+-- @tparam[opt] string fields.umask `"0022"`; also `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`:
+--   see `carton.privilege`
 -- @tparam[opt=false] boolean fields.trace keep what each step took
 -- @treturn container
 -- @raise a string with file and line: what is wrong with the fields
@@ -273,8 +277,8 @@ end
 --- Wait for its end, feeding and reading its pipes.
 -- @function container:wait
 -- @tparam[opt] number timeout seconds
--- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout", signal =, core_dumped =, usage =, stdout =, stderr = }`,
---   nil when time is up first
+-- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout", signal =, core_dumped =, usage =,
+--   stdout =, stderr = }`, nil when time is up first
 function methods:wait(timeout)
   local _, status = require("carton.wait").any({ self }, timeout)
   return status

@@ -126,8 +126,8 @@ end
 -- @tparam string|table wish `"auto"`: the caller is 0, granted ids follow; `"single"`: the caller is 0 and
 --   there is no other; `"keep-id"`: the caller keeps its id, granted ids are the others;
 --   or `{ uids = entries, gids = entries }`
--- @treturn table `{ uids =, gids =, single = boolean, root = boolean, user = ?string }`; `single` maps can be written by the
---   process itself, `root` tells whether 0 is mapped, `user` who the payload is by default
+-- @treturn table `{ uids =, gids =, single = boolean, root = boolean, user = ?string }`; `single` maps can be
+--   written by the process itself, `root` tells whether 0 is mapped, `user` who the payload is by default
 -- @raise `carton.error` when ids are not granted; a string when the wish is none
 -- @see user_namespaces(7)
 function idmap.resolve(wish)

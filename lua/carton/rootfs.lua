@@ -225,7 +225,7 @@ end
 -- @tparam[opt] table fields `network = true` adds the host's resolv.conf; `readonly = false` leaves the
 --   root itself (in memory) writable; `system`, `nestable` as of `dir`
 -- @treturn {table,...} steps
--- @usage carton.container{ rootfs = carton.rootfs.host(), args = { "make", "-C", "/src" }, mounts = { "/home/me/src:/src" } }
+-- @usage carton.container{ rootfs = carton.rootfs.host(), args = { "make", "-C", "/src" }, mounts = { "/me:/src" } }
 function rootfs.host(fields)
   fields = fields or {}
   check("host", fields, { network = 1, readonly = 1, system = 1, nestable = 1 })

@@ -77,8 +77,8 @@ local function connect(prepared, name, value)
 end
 
 --- Open what the fields of a container ask for.
--- @tparam table fields `stdin`: `"inherit"`, `"null"`, a string that is fed, `{ data = string }`, or a function that gives
---   strings and then nil; `stdout` and `stderr`: `"inherit"`, `"null"`, `"capture"`, or a function that
+-- @tparam table fields `stdin`: `"inherit"`, `"null"`, a string that is fed, `{ data = string }`, or a function that
+--   gives strings and then nil; `stdout` and `stderr`: `"inherit"`, `"null"`, `"capture"`, or a function that
 --   takes strings; `stderr` also `"stdout"`; each also `{ path =, mode = }`, a handle or a number
 -- @treturn table `{ fds = {three of them}, streams = {}, temporary = {handles to close after the start} }`
 -- @raise `carton.error`: a file that cannot be opened; a string for a value that means nothing
