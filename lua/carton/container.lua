@@ -105,7 +105,8 @@ end
 -- @tparam[opt] string fields.domainname
 -- @tparam[opt=false] boolean|table fields.terminal a pseudo-terminal; `{ rows =, columns = }`
 -- @tparam[opt] table fields.namespaces by kind: true (new), `"host"` (shared), a handle, a path, or a
---   started container; by default all are new, `user` when the caller is not root or `idmap` is given, `time` with `time_offsets`
+--   started container; by default all are new, `user` when the caller is not root or `idmap` is given,
+--   `time` with `time_offsets`
 -- @tparam[opt] string|table fields.idmap `"auto"`, `"single"`, `"keep-id"`, or maps: see `carton.idmap`
 -- @tparam[opt] list fields.mounts `"/src:/dst:ro"`, tables or steps: see `carton.mounts`
 -- @tparam[opt] list fields.devices paths of the host, or fields of `mount.device`
