@@ -19,7 +19,7 @@ lua_libs = $(if $(filter /%,$(lua_archive)),$(lua_archive),$(shell \
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
 
-sources := $(filter-out src/main.c src/init.c,$(wildcard src/*.c))
+sources := $(filter-out src/main.c src/math.c src/init.c,$(wildcard src/*.c))
 objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o
 modules := $(sort $(shell find lua -name '*.lua'))
 argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
@@ -35,6 +35,7 @@ endif
 .PHONY: all
 all: $(program) $(core) ## build the program and the module (the default)
 
+$(BUILD)/obj/math.o: own_cflags += -fno-builtin
 $(BUILD)/obj/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,src/$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
@@ -62,10 +63,10 @@ $(core): $(objects)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,now -o $@ $(objects)
 
 # Lua comes along, so that nothing but the C library is loaded at start.
-$(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/modules.o
+$(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/math.o $(BUILD)/obj/modules.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,-E,-z,now,-O1,--as-needed,--hash-style=gnu -o $@ $^ \
-		$(lua_libs) -lm
+		$(lua_libs) -lc -lm
 
 -include $(wildcard $(BUILD)/obj/*.d)
 

@@ -33,6 +33,9 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	}
 	ctx.report.kind = CARTON_REPORT_FAILED;
 	ctx.report.errnum = (int32_t)-r;
-	sys_write(ctx.channel, &ctx.report, sizeof(ctx.report)); /* one message: whole */
+	if (plan->report)
+		*plan->report = ctx.report;
+	else
+		sys_write(ctx.channel, &ctx.report, sizeof(ctx.report)); /* one message: whole */
 	sys_exit(CARTON_EXIT_SETUP);
 }

@@ -66,6 +66,10 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			    p->perform == carton_namespace_time_offsets ||
 			    p->perform == carton_namespace_unshare)
 				needs->own_memory = true;
+			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal ||
+			    (p->perform == carton_exec_exec &&
+			     ((const struct step_exec *)fields)->init != CARTON_UNSET))
+				needs->channel = true;
 			if (p->perform == carton_exec_die_with_parent)
 				needs->parent = true;
 			if (p->perform == carton_exec_exec)

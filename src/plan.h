@@ -17,8 +17,10 @@ struct carton_plan {
 	struct carton_step *steps;
 	struct carton_trace *trace; /* one for each step, or NULL */
 	uint32_t *progress;         /* steps done so far, where the parent can see it */
-	int channel;                /* the child's end */
-	int parent;                 /* pidfd of the parent, or -1 */
+	struct carton_report
+		*report; /* in the parent's memory, for a child that shares it; or NULL */
+	int channel;     /* the child's end, or -1 */
+	int parent;      /* pidfd of the parent, or -1 */
 };
 
 /* Obey a plan in a new process: child.c */

@@ -49,14 +49,17 @@ static long set_capabilities(const struct capability_sets *sets)
 static int bound_capabilities(struct carton_context *ctx, uint64_t set)
 {
 	for (unsigned int cap = 0; cap < 64; cap++) {
-		long r = sys_prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
+		bool kept = set >> cap & 1;
+		long r = sys_prctl(kept ? PR_CAPBSET_READ : PR_CAPBSET_DROP, cap, 0, 0, 0);
 
-		if (r == -EINVAL) /* past the last one that this kernel knows */
-			return set >> cap ? carton_fail(ctx, CARTON_CALL_PRCTL, r) : 0;
-		if (r == 0 && set >> cap & 1)
-			return carton_fail(ctx, CARTON_CALL_PRCTL, -EPERM);
-		if (r == 1 && !(set >> cap & 1))
-			r = sys_prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+		if (!kept && r == -EPERM) { /* no CAP_SETPCAP: fine where it is dropped already */
+			r = sys_prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
+			r = r == 1 ? -EPERM : r;
+		}
+		if (r == -EINVAL && set >> cap == 0) /* past the last one that this kernel knows */
+			return 0;
+		if (kept && r == 0)
+			r = -EPERM;
 		if (r < 0)
 			return carton_fail(ctx, CARTON_CALL_PRCTL, r);
 	}

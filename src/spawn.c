@@ -56,6 +56,36 @@ struct spawn_fields {
 	int steps, sync; /* stack indexes */
 };
 
+/* A stack for a child that shares our memory. The last one is kept: a mapping costs more than its
+ * use. */
+static char *spare_stack;
+
+static char *take_stack(void)
+{
+	char *stack = __atomic_exchange_n(&spare_stack, NULL, __ATOMIC_ACQ_REL);
+
+	if (stack)
+		return stack;
+	stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,
+	             MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+	if (stack == MAP_FAILED)
+		return NULL;
+	if (mprotect(stack, GUARD_SIZE, PROT_NONE) < 0) {
+		munmap(stack, STACK_SIZE + GUARD_SIZE);
+		return NULL;
+	}
+	return stack;
+}
+
+static void give_stack(char *stack)
+{
+	char *none = NULL;
+
+	if (!__atomic_compare_exchange_n(&spare_stack, &none, stack, false, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_RELAXED))
+		munmap(stack, STACK_SIZE + GUARD_SIZE);
+}
+
 /* A child that shares memory keeps reading the plan until it executes or ends: wait for it first.
  */
 static int spawn_finish(lua_State *L) /* __close and __gc */
@@ -75,7 +105,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	if (s->parent >= 0)
 		close(s->parent);
 	if (s->stack)
-		munmap(s->stack, STACK_SIZE + GUARD_SIZE);
+		give_stack(s->stack);
 	if (s->shared)
 		munmap(s->shared, s->shared_size);
 	if (s->dumpable >= 0)
@@ -413,12 +443,13 @@ int carton_spawn(lua_State *L)
 {
 	struct carton_plan plan = {.channel = -1, .parent = -1};
 	struct carton_needs needs = {0};
+	struct carton_report report = {0};
 	struct spawn_fields f = {0};
 	struct clone_args args = {0};
 	struct carton_arena arena;
 	sigset_t all, before;
 	int pair[2], process, pidfd = -1;
-	bool share;
+	bool share, quiet;
 	struct spawn *s;
 	long pid;
 
@@ -429,6 +460,7 @@ int carton_spawn(lua_State *L)
 	read_fields(L, &arena, &f);
 	carton_pack(&arena, f.steps, &plan, &needs);
 	share = MAY_SHARE && !needs.own_memory && !(f.namespaces & CLONE_NEWTIME);
+	quiet = share && !needs.channel;
 
 	s = new_spawn(L);
 	lua_toclose(L, lua_gettop(L));
@@ -454,23 +486,23 @@ int carton_spawn(lua_State *L)
 			plan.trace = (struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
 	}
 	if (share) {
-		char *stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,
-		                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-
-		if (stack == MAP_FAILED)
+		s->stack = take_stack();
+		if (!s->stack)
 			return fail_spawn(L, "mmap", errno);
-		s->stack = stack;
-		if (mprotect(stack, GUARD_SIZE, PROT_NONE) < 0)
-			return fail_spawn(L, "mprotect", errno);
-		args.stack = (uint64_t)(uintptr_t)(stack + GUARD_SIZE);
+		args.stack = (uint64_t)(uintptr_t)(s->stack + GUARD_SIZE);
 		args.stack_size = STACK_SIZE;
 		s->dumpable = prctl(PR_GET_DUMPABLE); /* a change of ids in the child clears it */
 		args.flags |= CLONE_VM;
 	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return fail_spawn(L, "socketpair", errno);
-	s->channel = pair[0];
-	s->far = plan.channel = pair[1];
+	if (quiet) { /* we sleep until it has executed or failed: vfork(2) */
+		args.flags |= CLONE_VFORK;
+		plan.report = &report;
+	} else {
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return fail_spawn(L, "socketpair", errno);
+		s->channel = pair[0];
+		s->far = plan.channel = pair[1];
+	}
 	if (needs.parent) {
 		s->parent = plan.parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
 		if (s->parent < 0)
@@ -496,9 +528,15 @@ int carton_spawn(lua_State *L)
 		lua_getfield(L, 1, "namespaces");
 		return fail_spawn(L, "clone3", (int)-pid);
 	}
-	close(s->far);
-	s->far = -1;
-	follow(L, s, &f, &plan, &needs, process);
+	if (!quiet) {
+		close(s->far);
+		s->far = -1;
+		follow(L, s, &f, &plan, &needs, process);
+	} else if (report.kind == CARTON_REPORT_FAILED) {
+		raise_report(L, &f, &report);
+	} else {
+		conclude(L, s, &f, &plan, &needs);
+	}
 	if (plan.trace) {
 		push_trace(L, &plan);
 		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
