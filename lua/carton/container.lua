@@ -142,6 +142,8 @@ local function check(fields)
   check_later(fields)
   if fields.rootfs == nil and is_new(fields, "mnt") then
     fail("field 'rootfs' is missing")
+  elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
+    fail("field 'rootfs': a path or a list of steps expected")
   end
   check_own(fields)
 end
@@ -291,6 +293,9 @@ local function launch(c, make)
   end
   c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
   c.guard = setmetatable({ container = c }, guard_meta)
+  if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
+    require("carton.wait").add_guest(result)
+  end
   if c.fields.timeout then
     c.deadline = core.host.monotonic() + c.fields.timeout
   end
@@ -456,7 +461,7 @@ function methods:close()
   if self.process then
     if not self.status then
       self.process:kill("SIGKILL")
-      self.status = self.process:wait()
+      self.status = require("carton.wait").process(self.process)
     end
     for _, stream in ipairs(self.streams) do
       stream.descriptor:close()
@@ -464,6 +469,7 @@ function methods:close()
     if self.terminal then
       self.terminal:close()
     end
+    require("carton.wait").remove_guest(self.process)
     self.process:close()
     self.process, self.streams, self.terminal = nil, {}, nil
   end

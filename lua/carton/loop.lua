@@ -153,6 +153,8 @@ end
 -- @raise what a called function raises
 function methods:step(timeout)
   local list, polls = collect(self)
+  local wait = require("carton.wait")
+  local guests = #polls > 0 and wait.poll_guests(polls) or {}
   local first = next_timer(self)
   if first then
     local left = math.max(0, first - monotonic())
@@ -163,7 +165,9 @@ function methods:step(timeout)
   end
   for _, place in ipairs(core.exec.poll(polls, timeout)) do
     local token = list[place]
-    if self.watchers[token] then
+    if guests[place] then
+      wait.reap_guest(guests[place])
+    elseif self.watchers[token] then
       token.call(token)
     end
   end
