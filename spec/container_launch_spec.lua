@@ -239,7 +239,8 @@ describe("container:exec #userns", function()
     local c <close> = sleeper { env = { A = "outer" }, no_new_privs = false }
     local hooks = {}
     local status = c:exec {
-      args = { "sh", "-c", "echo $A $(pwd) $(umask) $(ulimit -n) $(id -u) $LISTEN_FDS; cat; grep CapEff /proc/self/status" },
+      args = { "sh", "-c", "echo $A $(pwd) $(umask) $(ulimit -n) $(id -u) $LISTEN_FDS; cat; "
+        .. "grep CapEff /proc/self/status" },
       env = { A = "inner" }, cwd = "/usr", umask = "0077", rlimits = { nofile = 55 }, capabilities = "none",
       stdin = "fed\n", stdout = "capture", timeout = 20, descriptors = { null = carton.exec.null() },
       on = { started = function(p) hooks[1] = p:pid() end, exited = function(_, s) hooks[2] = s.code end },

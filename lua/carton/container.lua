@@ -116,7 +116,8 @@ local function check_fields(fields, allowed, known_hooks, what)
   end
   check_args(fields)
   check_hooks(fields.on, known_hooks)
-  if fields.timeout and not (fields.timeout > 0) then
+  local timeout = fields.timeout
+  if timeout and (timeout <= 0 or timeout ~= timeout) then
     fail("field 'timeout': a number of seconds above 0 expected")
   end
   for name in pairs(fields.descriptors or {}) do
