@@ -197,8 +197,8 @@ describe("a hostile root #userns", function()
     posix.mkdir(path .. "/pts")
     posix.mkdir(path .. "/fd")
     return path, function()
-      return helper.run { "/bin/sh", "-c", "cd " .. path .. " && find . -printf '%p %y %m %s %T@ %l\\n' | sort; cat passwd" }
-        .stdout
+      return helper.run { "/bin/sh", "-c", "cd " .. path
+        .. " && find . -printf '%p %y %m %s %T@ %l\\n' | sort; cat passwd" }.stdout
     end
   end
   local places = { "/proc", "/dev", "/sys", "/etc", "/tmp", "/dev/pts", "/dev/shm", "/dev/null", "/dev/ptmx",
@@ -218,7 +218,8 @@ describe("a hostile root #userns", function()
           for i, at in ipairs(mounts) do
             fields.mounts[i] = "/usr:" .. at .. ":ro"
           end
-          local ok, status = pcall(shell, "echo in > /etc/canary; echo x > " .. place .. "; ls /proc /dev /sys /etc", fields)
+          local ok, status = pcall(shell,
+            "echo in > /etc/canary; echo x > " .. place .. "; ls /proc /dev /sys /etc", fields)
           if not ok then
             assert.equal("table", type(status), tostring(status))
             assert.is_truthy(status.step and status.code, tostring(status))
