@@ -128,20 +128,38 @@ describe("container: ends #userns", function()
     helper.raises(c.kill, c, "SIGNONSENSE")
     assert.is_true(c:is_running())
   end)
-  it("are left to a handler of the program", function()
-    local c <close> = carton.container { rootfs = helper.rootfs(), stdin = "null", stdout = "capture",
-      args = { "sh", "-c", "trap 'echo caught; exit 4' TERM; echo ready; while :; do sleep 0.05; done" } }
-    c:start()
+  --- Kill a program when it has said "ready"; gives its code, cause and all that it said.
+  local function told(fields, signal)
     local said = ""
-    c.streams[1].chunks = nil
-    c.streams[1].sink = function(text) said = said .. text end
+    fields.stdin, fields.stdout = "null", function(text) said = said .. text end
+    local c <close> = carton.container(fields)
+    c:start()
     assert.is_true(soon(function()
       c:wait(0)
       return said:find("ready")
     end))
-    c:kill("SIGTERM")
-    assert.same({ 4, "exited" }, { c:wait(20).code, c.status.cause })
-    assert.equal("ready\ncaught\n", said)
+    c:kill(signal)
+    local status = c:wait(20)
+    return { status.code, status.cause, said }
+  end
+  it("are left to a handler of the program", function()
+    assert.same({ 4, "exited", "ready\ncaught\n" }, told({ rootfs = helper.rootfs(), args = { "sh", "-c",
+      "trap 'echo caught; exit 4' TERM; echo ready; while :; do sleep 0.05; done" } }, "SIGTERM"))
+  end)
+  it("are left to a program that blocks the signal and takes it by descriptor", function()
+    assert.same({ 4, "exited", "ready\nSIGTERM\n" }, told({ rootfs = carton.rootfs.host(), mounts = {
+      helper.program .. ":/carton:ro" }, args = { "/carton", "-e", [[
+        local exec = require("carton").exec
+        local signals = exec.signals { "SIGTERM" }
+        io.write("ready\n")
+        io.flush()
+        exec.poll({ { signals, "r" } }, 20)
+        io.write(signals:read_signal(), "\n")
+        os.exit(4)]] } }, "SIGTERM"))
+  end)
+  it("are passed on by init", function()
+    assert.same({ 143, "exited", "ready\n" }, told({ rootfs = helper.rootfs(), init = true, args = { "sh", "-c",
+      "echo ready; exec sleep 60" } }, "SIGTERM"))
   end)
   it("wait has a time-out and says nothing when it is up", function()
     local c <close> = sleeper()

@@ -405,7 +405,8 @@ local function is_kept(c, signal)
     return false
   end
   local ok, privileges = pcall(core.privilege.get, c.process:pid())
-  local handled = ok and (privileges.caught | privileges.ignored) or -1
+  -- a blocked one is not thrown away either: sigwait(3), signalfd(2)
+  local handled = ok and (privileges.caught | privileges.ignored | privileges.blocked) or -1
   return handled & (1 << (number - 1)) == 0
 end
 
