@@ -235,6 +235,15 @@ describe("container:exec #userns", function()
     assert.equal(6, status.code)
     assert.matches("^inside\n/\n.*1 .*sleep 60", status.stdout)
   end)
+  it("has no descriptor but 0, 1 and 2", function()
+    local c <close> = sleeper()
+    local leaked = posix.open("/etc/passwd", posix.O_RDONLY)
+    local other <close> = c:exec { args = { "sleep", "60" }, stdin = "null" }
+    posix.close(leaked)
+    local there = posix.dir("/proc/" .. other:pid() .. "/fd")
+    table.sort(there)
+    assert.same({ ".", "..", "0", "1", "2" }, there)
+  end)
   it("has fields of its own", function()
     local c <close> = sleeper { env = { A = "outer" }, no_new_privs = false }
     local hooks = {}

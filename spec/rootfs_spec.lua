@@ -77,6 +77,18 @@ describe("rootfs.system #userns", function()
   end)
 end)
 
+describe("steps", function()
+  it("joins layouts, lists and single steps, and keeps what a layout says of itself", function()
+    local one, two = { "mount.mkdir", target = "/1" }, { "mount.mkdir", target = "/2" }
+    local layout = { one, readonly = true, idmap = "single" }
+    assert.same({ one, two, two, readonly = true, idmap = "single" },
+      carton.steps(layout, nil, two, false, { two }))
+    assert.same({ one, readonly = true, idmap = "single" }, layout)
+    assert.same({}, carton.steps())
+    assert.same({ readonly = false, one, idmap = "single" }, carton.steps(layout, { readonly = false }))
+  end)
+end)
+
 describe("rootfs.dir #userns", function()
   it("is writable, or read-only as a whole", function()
     local root = helper.rootfs(true)

@@ -366,6 +366,9 @@ end
 
 --- What is left to do when the process has ended; `carton.wait` calls it.
 function methods:finish()
+  if self.status then
+    return self.status -- somebody else has waited for it
+  end
   local status = self.process:wait()
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr

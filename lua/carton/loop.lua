@@ -78,6 +78,11 @@ end
 -- @tparam function call called with the status and the container
 -- @treturn table a token, for `unwatch`
 function methods:container(c, call)
+  if c.status then
+    return self:timer(0, function() call(c.status, c) end)
+  elseif not c.process then
+    core.misuse("loop: the container was not started")
+  end
   local stdio = require("carton.stdio")
   local token = { parts = {} }
   local function add(part)
