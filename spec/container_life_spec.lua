@@ -206,15 +206,19 @@ describe("container: ends #userns", function()
     posix.wait(pid)
   end)
   it("comes with the end of whoever started it", function()
-    local result = helper.carton("-e", ([[
-      local c = require("carton").container { rootfs = %q, args = { "sleep", "60" }, stdin = "null",
-        stdout = "null" }
-      c:start()
-      io.write(c:pid())
-      io.flush()
-      require("carton").exec.open_process(0):kill("SIGKILL")
-    ]]):format(helper.rootfs()))
-    assert.is_true(soon(function() return not is_there(assert(tonumber(result.stdout), result.stderr)) end))
+    -- a change of ids or of capabilities must not undo that
+    for _, user in ipairs { "0", pcall(output, "true", { user = "33:34" }) and "33:34" or nil } do
+      local result = helper.carton("-e", ([[
+        local c = require("carton").container { rootfs = %q, args = { "sleep", "60" }, stdin = "null",
+          stdout = "null", user = %q }
+        c:start()
+        io.write(c:pid())
+        io.flush()
+        require("carton").exec.open_process(0):kill("SIGKILL")
+      ]]):format(helper.rootfs(), user))
+      assert.equal("SIGKILL", result.signal)
+      assert.is_true(soon(function() return not is_there(assert(tonumber(result.stdout), result.stderr)) end))
+    end
   end)
   it("can be followed by another run of the same", function()
     local c <close> = carton.container { rootfs = helper.rootfs(), stdin = "again",
