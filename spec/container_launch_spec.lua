@@ -278,6 +278,13 @@ describe("container:exec #userns", function()
     assert.is_true(hooks[1] > 0)
     assert.equal(0, hooks[2])
   end)
+  it("looks users up in the container", function()
+    local c <close> = sleeper()
+    assert.is_true(pcall(output, "true", { user = "33:34" }) == pcall(c.exec, c,
+      { args = { "true" }, user = "web", stdin = "null" }))
+    local err = helper.raises_code("ENOENT", c.exec, c, { args = { "true" }, user = "daemon" }) -- one of the host
+    assert.matches("has no such user", tostring(err))
+  end)
   it("has a terminal with a size", function()
     local c <close> = sleeper()
     local shell_in <close> = c:exec { args = { "sh", "-c", "stty size; tty" }, terminal = { rows = 7, columns = 9 } }

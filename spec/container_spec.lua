@@ -165,9 +165,9 @@ describe("container: namespaces #userns", function()
     for _, kind in ipairs(KINDS) do
       wish[kind] = kind ~= "time" and (kind ~= "user" or not helper.is_root) and first or nil
     end
-    local c <close> = carton.container { args = { "sh", "-c", "hostname; ps" }, stdin = "null",
-      namespaces = wish, stdout = "capture" }
-    assert.matches("^shared\n.*sleep 60", c:run().stdout)
+    local c <close> = carton.container { args = { "sh", "-c", "hostname; cat /proc/self/oom_score_adj; ps" },
+      namespaces = wish, stdin = "null", stdout = "capture", oom_score_adj = 300 }
+    assert.matches("^shared\n300\n.*sleep 60", c:run().stdout)
   end)
   it("of a container that does not run are refused", function()
     local first = sleeper()
