@@ -243,13 +243,15 @@ end)
 
 describe("container:exec #userns", function()
   it("is in the same namespaces, root, capabilities", function()
-    local c <close> = sleeper { capabilities = { drop = { "KILL" }, add = { "NET_RAW" } }, hostname = "inside" }
+    local c <close> = sleeper { capabilities = { drop = { "KILL" }, add = { "NET_RAW" } }, hostname = "inside",
+      rlimits = { nofile = 50 } }
     local other <close> = c:exec { args = { "sleep", "60" }, stdin = "null" }
     for _, kind in ipairs(KINDS) do
       assert.equal(posix.readlink(("/proc/%d/ns/%s"):format(c:pid(), kind)),
         posix.readlink(("/proc/%d/ns/%s"):format(other:pid(), kind)), kind)
     end
     assert.same(status_of(c:pid()), status_of(other:pid()))
+    assert.equal(helper.read("/proc/" .. c:pid() .. "/limits"), helper.read("/proc/" .. other:pid() .. "/limits"))
     local status = c:exec { args = { "sh", "-c", "hostname; pwd; ps; exit 6" }, stdout = "capture",
       stdin = "null" }:wait()
     assert.equal(6, status.code)

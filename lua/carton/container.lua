@@ -330,7 +330,7 @@ end
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
 --   `capabilities`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of `carton.container`;
---   capabilities and no_new_privs are the container's unless they are given
+--   capabilities, no_new_privs and rlimits are the container's unless they are given
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
@@ -342,7 +342,8 @@ function methods:exec(fields)
     fail("exec: a table of fields expected, got %s", type(fields))
   end
   check_fields(fields, exec_known, "started exited", "exec: ")
-  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs }
+  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs,
+    rlimits = self.fields.rlimits }
   for key, value in pairs(fields) do
     copy[key] = value
   end
