@@ -92,9 +92,13 @@ static void take_line(lua_State *L, const char *line)
 	} else if (strncmp(line, "Umask:", 6) == 0) {
 		lua_pushfstring(L, "%s", line + 6 + strspn(line + 6, "\t "));
 		lua_setfield(L, -2, "umask");
-	} else if (strncmp(line, "SigCgt:", 7) == 0 || strncmp(line, "SigIgn:", 7) == 0) {
+	} else if (strncmp(line, "SigCgt:", 7) == 0 || strncmp(line, "SigIgn:", 7) == 0 ||
+	           strncmp(line, "SigBlk:", 7) == 0) {
 		lua_pushinteger(L, (lua_Integer)strtoull(line + 7, NULL, 16));
-		lua_setfield(L, -2, line[3] == 'C' ? "caught" : "ignored");
+		lua_setfield(L, -2,
+		             line[3] == 'C'   ? "caught"
+		             : line[3] == 'I' ? "ignored"
+		                              : "blocked");
 	}
 }
 
@@ -103,8 +107,9 @@ Tell the privileges of a process.
 @function get
 @tparam[opt=0] int pid 0: the caller
 @treturn table `{ uid =, gid =, groups = {}, bounding = {}, permitted = {}, effective = {},
-inheritable = {}, ambient = {}, no_new_privs =, umask = "0022", caught =, ignored = }`; sets are
-lists of names such as `NET_ADMIN`, `caught` and `ignored` are signals, a bit each
+inheritable = {}, ambient = {}, no_new_privs =, umask = "0022", caught =, ignored =, blocked = }`;
+sets are lists of names such as `NET_ADMIN`, `caught`, `ignored` and `blocked` are signals, a bit
+each
 @raise `carton.error`: `ENOENT` no such process
 @see capabilities(7), proc(5)
 */

@@ -30,12 +30,21 @@ static int open_flags(bool create, bool directory, bool nofollow)
 	return flags;
 }
 
+static bool is_directory(int fd)
+{
+	struct stat st;
+
+	return sys_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* Attach a tree inside the root. On "/" it becomes what later targets are resolved in. */
 static int attach(struct carton_context *ctx, int tree, const char *target, int flags)
 {
 	long to, r;
 
 	if (is_root(target)) {
+		if (!is_directory(tree)) /* of which the kernel says EINVAL */
+			return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, -ENOTDIR);
 		if (ctx->root >= 0)
 			to = ctx->root;
 		else
@@ -86,13 +95,6 @@ static int set_attributes(struct carton_context *ctx, int tree, bool recursive,
 		return 0;
 	r = sys_mount_setattr(tree, recursive || (propagation & MS_REC) ? AT_RECURSIVE : 0, &attr);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r) : 0;
-}
-
-static bool is_directory(int fd)
-{
-	struct stat st;
-
-	return sys_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 int carton_mount_bind(struct carton_context *ctx, const void *fields)

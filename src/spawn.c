@@ -94,9 +94,13 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 
 	if (s->far >= 0)
 		close(s->far);
-	if (s->process && !s->running && s->process->handle.fd >= 0 && !s->process->ended) {
-		sys_call(SYS_pidfd_send_signal, s->process->handle.fd, SIGKILL, NULL, 0);
-		carton_reap(s->process, true);
+	if (s->process && !s->running && s->process->handle.fd >= 0) {
+		if (!s->process->ended) {
+			sys_call(SYS_pidfd_send_signal, s->process->handle.fd, SIGKILL, NULL, 0);
+			carton_reap(s->process, true);
+		}
+		close(s->process->handle.fd); /* nobody gets the handle */
+		s->process->handle.fd = -1;
 	}
 	if (s->helper > 0)
 		waitpid(s->helper, NULL, 0);
@@ -370,7 +374,7 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 
 	for (;;) {
 		n = receive(s->channel, &report, &fd);
-		if (n == 0) {
+		if (n == 0 || n == -ECONNRESET) { /* the latter: our answer was not read */
 			conclude(L, s, f, plan, needs);
 			return;
 		}

@@ -72,4 +72,17 @@ function capability.resolve(wish)
   return names
 end
 
+--- Work out the ambient set, which a program without privileges keeps.
+-- @tparam ?table|string wish as of `resolve`
+-- @treturn {string,...} names without `CAP_`; empty unless `ambient` says otherwise
+-- @see capabilities(7)
+-- @usage capability.ambient{ ambient = { "NET_BIND_SERVICE" } }
+function capability.ambient(wish)
+  local names = {}
+  if type(wish) == "table" then
+    each(wish.ambient or {}, function(name) names[#names + 1] = name end)
+  end
+  return names
+end
+
 return capability

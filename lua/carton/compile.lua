@@ -139,8 +139,11 @@ local function user_step(user, map)
   if user == nil then
     return { "privilege.user", uid = 0, gid = 0 }
   elseif type(user) == "table" then
-    return { "privilege.user", uid = user.uid, gid = user.gid, user = user.user,
-      group = user.group, groups = user.groups }
+    local step = { "privilege.user" }
+    for key, value in pairs(user) do -- all of them: the primitive refuses what it does not know
+      step[key] = value
+    end
+    return step
   end
   local name, group = tostring(user):match("^([^:]*):(.*)$")
   return { "privilege.user", user = name or tostring(user), group = group }
@@ -222,6 +225,16 @@ local function add_root(add, fields, facts)
     end
     add(adapt(copy, facts))
   end
+  local readonly = fields.readonly
+  if readonly == nil then
+    readonly = list.readonly
+  end
+  if readonly then -- after the last mount, which may have needed a place to be made
+    add { "mount.setattr", target = "/", options = { "ro" } }
+  end
+end
+
+local function add_parameters(add, fields)
   local names_of = {}
   for name in pairs(fields.sysctl or {}) do
     names_of[#names_of + 1] = name
@@ -233,12 +246,19 @@ local function add_root(add, fields, facts)
   if fields.oom_score_adj then
     add { "privilege.oom_score_adj", value = fields.oom_score_adj }
   end
-  local readonly = fields.readonly
-  if readonly == nil then
-    readonly = list.readonly
+end
+
+--- Connect the program: to a terminal, or to three descriptors; the named ones follow.
+local function add_descriptors(add, fields, list, console)
+  if not fields.terminal then
+    add { "exec.setsid" } -- away from the caller's terminal
+    add { "exec.descriptors", fds = list }
+    return
   end
-  if readonly then -- after the last mount, which may have needed a place to be made
-    add { "mount.setattr", target = "/", options = { "ro" } }
+  local size = type(fields.terminal) == "table" and fields.terminal or {}
+  add { "exec.terminal", console = console, rows = size.rows, columns = size.columns }
+  if #list > 3 then
+    add { "exec.descriptors", fds = table.move(list, 4, #list, 4, { false, false, false }) }
   end
 end
 
@@ -268,7 +288,7 @@ end
 
 local function add_privileges(add, fields, facts)
   local set = capability.resolve(fields.capabilities)
-  local ambient = type(fields.capabilities) == "table" and fields.capabilities.ambient or {}
+  local ambient = capability.ambient(fields.capabilities)
   add { "privilege.capabilities", bounding = set } -- takes CAP_SETPCAP: before the user
   add(user_step(fields.user, facts.map))
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
@@ -308,20 +328,14 @@ function compile.plan(fields, given)
   if facts.ownroot then
     add_root(add, fields, facts)
   end
+  add_parameters(add, fields)
   if fields.on and fields.on.created then
     add { "sync", name = "created" }
   end
   if facts.ownroot then
     add { "mount.pivot_root" }
   end
-  if fields.terminal then
-    local size = type(fields.terminal) == "table" and fields.terminal or {}
-    add { "exec.terminal", console = facts.ownroot and "/dev/console" or nil, rows = size.rows,
-      columns = size.columns }
-  else
-    add { "exec.setsid" } -- away from the caller's terminal
-    add { "exec.descriptors", fds = list }
-  end
+  add_descriptors(add, fields, list, facts.ownroot and "/dev/console" or nil)
   add_process(add, fields)
   add_privileges(add, fields, facts)
   add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
@@ -373,12 +387,7 @@ function compile.exec(fields, c, given)
   if entered.user then
     add(user_step(nil, facts.map)) -- before, it is an id from outside
   end
-  if fields.terminal then
-    add { "exec.terminal" }
-  else
-    add { "exec.setsid" }
-    add { "exec.descriptors", fds = list }
-  end
+  add_descriptors(add, fields, list)
   add_process(add, fields)
   facts.ownroot = false
   add_privileges(add, fields, facts)

@@ -21,13 +21,18 @@ local known = {
   descriptors = "table", stdin = "any", stdout = "any", stderr = "any", trace = "boolean",
 }
 
-local exec_known = {
-  args = true, env = true, cwd = true, path = true, user = true, terminal = true, stdin = true,
-  stdout = true, stderr = true, capabilities = true, rlimits = true, umask = true, timeout = true,
-  descriptors = true, no_new_privs = true, on = true, trace = true,
-}
+--- Those of a further program.
+local exec_known = {}
+for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
+  "capabilities", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace" } do
+  exec_known[name] = known[name]
+end
 
-local hooks = { created = true, started = true, exited = true }
+--- What can only be done in a new namespace.
+local own = {
+  { "rootfs", "mnt" }, { "mounts", "mnt" }, { "devices", "mnt" }, { "readonly", "mnt" },
+  { "idmap", "user" }, { "hostname", "uts" }, { "domainname", "uts" }, { "time_offsets", "time" },
+}
 
 local function fail(format, ...)
   core.misuse("container: " .. format:format(...))
@@ -44,8 +49,8 @@ local function check_kinds(fields)
   for kind, value in pairs(fields.namespaces or {}) do
     if not kinds[kind] then
       fail("field 'namespaces': unknown kind '%s'", tostring(kind))
-    elseif type(value) == "number" or (type(value) == "table" and not container.is_container(value))
-    then
+    elseif not value or type(value) == "number"
+      or (type(value) == "table" and not container.is_container(value)) then
       fail("field 'namespaces.%s': true, \"host\", a handle, a path or a container expected", kind)
     end
   end
@@ -62,32 +67,86 @@ local function check_later(fields)
   end
 end
 
-local function check(fields)
-  for key, value in pairs(fields) do
-    local types = known[key]
-    if not types then
-      fail("unknown field '%s'", tostring(key))
-    elseif types ~= "any" and not types:find(type(value), 1, true) then
-      fail("field '%s': %s expected, got %s", key, types:gsub(" ", " or "), type(value))
+local function is_new(fields, kind)
+  local value = fields.namespaces and fields.namespaces[kind]
+  return value == nil or value == true or value == "new"
+end
+
+--- What belongs to a namespace is never done to the host, and never left out.
+local function check_own(fields)
+  for _, pair in ipairs(own) do
+    local name, kind = pair[1], pair[2]
+    local value = fields[name]
+    if value and not (type(value) == "table" and next(value) == nil) and not is_new(fields, kind) then
+      fail("field '%s' needs a new %s namespace", name, kind)
     end
   end
-  for name, hook in pairs(fields.on or {}) do
-    if not hooks[name] or type(hook) ~= "function" then
-      fail("field 'on.%s': %s", tostring(name), hooks[name] and "function expected"
-        or "there is no such hook (created, started, exited)")
+  local net = fields.namespaces and fields.namespaces.net
+  if net ~= nil and fields.network and (net == "host") ~= (fields.network == "host") then
+    fail("field 'network' says something else than 'namespaces.net'")
+  end
+  for name in pairs(fields.sysctl or {}) do
+    local kind = tostring(name):find("^net[./]") and "net" or "ipc"
+    if (fields.namespaces and fields.namespaces[kind] == "host")
+      or (kind == "net" and fields.network == "host") then
+      fail("field 'sysctl': %s would be the host's, whose %s namespace is shared", tostring(name), kind)
+    end
+  end
+end
+
+local function check_hooks(on, known_hooks)
+  for name, hook in pairs(on or {}) do
+    local exists = (" %s "):format(known_hooks):find((" %s "):format(name), 1, true)
+    if not exists or type(hook) ~= "function" then
+      fail("field 'on.%s': %s", tostring(name), exists and "function expected"
+        or ("there is no such hook (%s)"):format(known_hooks))
+    end
+  end
+end
+
+--- What a container and a further program in it have in common.
+local function check_fields(fields, allowed, known_hooks, what)
+  for key, value in pairs(fields) do
+    local types = allowed[key]
+    if not types then
+      fail("%sunknown field '%s'", what, tostring(key))
+    elseif types ~= "any" and not types:find(type(value), 1, true) then
+      fail("%sfield '%s': %s expected, got %s", what, key, types:gsub(" ", " or "), type(value))
     end
   end
   check_args(fields)
-  check_kinds(fields)
-  check_later(fields)
-  local mnt = fields.namespaces and fields.namespaces.mnt
-  if fields.rootfs == nil and (mnt == nil or mnt == true or mnt == "new") then
-    fail("field 'rootfs' is missing")
-  elseif fields.rootfs ~= nil and not (mnt == nil or mnt == true or mnt == "new") then
-    fail("field 'rootfs' needs a mount namespace of its own")
-  elseif fields.timeout and fields.timeout <= 0 then
+  check_hooks(fields.on, known_hooks)
+  local timeout = fields.timeout
+  if timeout and (timeout <= 0 or timeout ~= timeout) then
     fail("field 'timeout': a number of seconds above 0 expected")
   end
+  for name in pairs(fields.descriptors or {}) do
+    if type(name) ~= "string" or not name:find("^[^%c:]+$") then
+      fail("field 'descriptors': a name without colons expected, got '%s'", tostring(name))
+    end
+  end
+  for key in pairs(type(fields.terminal) == "table" and fields.terminal or {}) do
+    if key ~= "rows" and key ~= "columns" then
+      fail("field 'terminal': unknown field '%s'", tostring(key))
+    end
+  end
+  for _, name in ipairs(fields.terminal and { "stdin", "stdout", "stderr" } or {}) do
+    if fields[name] ~= nil then
+      fail("field '%s': it is the terminal already", name)
+    end
+  end
+end
+
+local function check(fields)
+  check_fields(fields, known, "created started exited", "")
+  check_kinds(fields)
+  check_later(fields)
+  if fields.rootfs == nil and is_new(fields, "mnt") then
+    fail("field 'rootfs' is missing")
+  elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
+    fail("field 'rootfs': a path or a list of steps expected")
+  end
+  check_own(fields)
 end
 
 --- Describe a container; nothing happens until it is started.
@@ -121,7 +180,7 @@ end
 -- @tparam[opt] table fields.sysctl by name, of the container's own namespaces
 -- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
 -- @tparam[opt=true] boolean fields.no_new_privs
--- @tparam[opt=true] boolean fields.die_with_parent
+-- @tparam[opt=true] boolean fields.die_with_parent false: it also lives on when nobody refers to it any more
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
 --   LISTEN_FDS and LISTEN_FDNAMES
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
@@ -167,7 +226,7 @@ local function open_joined(joined, opened)
       opened[#opened + 1] = value
     elseif type(value) == "table" then
       if not value.process or value.status then
-        fail("field 'namespaces.%s': container %s is not running", kind, value.name or "")
+        fail("field 'namespaces.%s': %s is not running", kind, value.name or "the container")
       end
       value = core.namespace.open(value.process, kind)
       opened[#opened + 1] = value
@@ -190,6 +249,24 @@ local function sync_functions(c, compiled)
       on.created(c)
     end,
   }
+end
+
+--- What ends a container that nobody refers to any more. It is made after the handles of a launch, so that
+-- it is collected before them: Lua manual, 2.5.3.
+local guard_meta = { __gc = function(guard)
+  local c = guard.container
+  if c.guard == guard and c.fields.die_with_parent ~= false then
+    c:close()
+  end
+end }
+
+local function call_started(c)
+  local started = c.fields.on and c.fields.on.started
+  local ok, message = pcall(started or rawlen, c)
+  if not ok then -- whoever started it does not get it
+    c:close()
+    error(message, 0)
+  end
 end
 
 --- Spawn what `make` compiles, with everything that was opened for it closed again.
@@ -216,6 +293,10 @@ local function launch(c, make)
     error(result, 0)
   end
   c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
+  c.guard = setmetatable({ container = c }, guard_meta)
+  if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
+    require("carton.wait").add_guest(result)
+  end
   if c.fields.timeout then
     c.deadline = core.host.monotonic() + c.fields.timeout
   end
@@ -233,6 +314,7 @@ function methods:start()
   elseif self.process and not self.status then
     fail("%s is running already", self.name or "it")
   end
+  self:close() -- what is left of the run before
   self.status, self.timed_out, self.asked = nil, nil, nil
   launch(self, function(prepared, opened)
     return compile.plan(self.fields, {
@@ -240,17 +322,15 @@ function methods:start()
       open = function(joined) return open_joined(joined, opened) end,
     })
   end)
-  local started = self.fields.on and self.fields.on.started
-  if started then
-    started(self)
-  end
+  call_started(self)
   return self
 end
 
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `rlimits`, `umask`, `timeout`, `descriptors`, as of `carton.container`
+--   `capabilities`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of `carton.container`;
+--   capabilities, no_new_privs and rlimits are the container's unless they are given
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
@@ -258,13 +338,12 @@ function methods:exec(fields)
   if not self.process or self.status then
     fail("%s is not running", self.name or "it")
   end
-  for key in pairs(fields) do
-    if not exec_known[key] then
-      fail("exec: unknown field '%s'", tostring(key))
-    end
+  if type(fields) ~= "table" then
+    fail("exec: a table of fields expected, got %s", type(fields))
   end
-  check_args(fields)
-  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs }
+  check_fields(fields, exec_known, "started exited", "exec: ")
+  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs,
+    rlimits = self.fields.rlimits }
   for key, value in pairs(fields) do
     copy[key] = value
   end
@@ -272,6 +351,7 @@ function methods:exec(fields)
   launch(child, function(prepared)
     return compile.exec(copy, self, { fds = prepared.fds })
   end)
+  call_started(child)
   return child
 end
 
@@ -287,6 +367,9 @@ end
 
 --- What is left to do when the process has ended; `carton.wait` calls it.
 function methods:finish()
+  if self.status then
+    return self.status -- somebody else has waited for it
+  end
   local status = self.process:wait()
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr
@@ -326,7 +409,8 @@ local function is_kept(c, signal)
     return false
   end
   local ok, privileges = pcall(core.privilege.get, c.process:pid())
-  local handled = ok and (privileges.caught | privileges.ignored) or -1
+  -- a blocked one is not thrown away either: sigwait(3), signalfd(2)
+  local handled = ok and (privileges.caught | privileges.ignored | privileges.blocked) or -1
   return handled & (1 << (number - 1)) == 0
 end
 
@@ -383,7 +467,7 @@ function methods:close()
   if self.process then
     if not self.status then
       self.process:kill("SIGKILL")
-      self.status = self.process:wait()
+      self.status = require("carton.wait").process(self.process)
     end
     for _, stream in ipairs(self.streams) do
       stream.descriptor:close()
@@ -391,13 +475,13 @@ function methods:close()
     if self.terminal then
       self.terminal:close()
     end
+    require("carton.wait").remove_guest(self.process)
     self.process:close()
     self.process, self.streams, self.terminal = nil, {}, nil
   end
 end
 
 meta.__close = methods.close
-meta.__gc = methods.close
 
 function meta:__tostring()
   return ("container%s%s"):format(self.name and " " .. self.name or "",

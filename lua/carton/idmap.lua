@@ -24,7 +24,7 @@ function idmap.subordinate(path, user, uid)
     local owner, first, count = line:match("^([^:]+):(%d+):(%d+)%s*$")
     first, count = math.tointeger(tonumber(first)), math.tointeger(tonumber(count))
     if (owner == user or owner == tostring(uid)) and first and count and count > 0
-      and first + count - 1 <= LAST_ID then
+      and first <= LAST_ID and count <= LAST_ID and first + count - 1 <= LAST_ID then
       ranges[#ranges + 1] = { first = first, count = count }
     end
   end
@@ -101,6 +101,13 @@ end
 local function check_entries(name, entries)
   if type(entries) ~= "table" or #entries == 0 then
     core.misuse(("idmap: field '%s' is a list of { container_id =, host_id =, size = }"):format(name))
+  end
+  for i, entry in ipairs(entries) do
+    for _, key in ipairs { "container_id", "host_id", "size" } do
+      if type(entry) ~= "table" or math.type(entry[key]) ~= "integer" then
+        core.misuse(("idmap: field '%s': entry %d has no integer '%s'"):format(name, i, key))
+      end
+    end
   end
   return entries
 end

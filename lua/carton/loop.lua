@@ -78,6 +78,11 @@ end
 -- @tparam function call called with the status and the container
 -- @treturn table a token, for `unwatch`
 function methods:container(c, call)
+  if c.status then
+    return self:timer(0, function() call(c.status, c) end)
+  elseif not c.process then
+    core.misuse("loop: the container was not started")
+  end
   local stdio = require("carton.stdio")
   local token = { parts = {} }
   local function add(part)
@@ -153,6 +158,8 @@ end
 -- @raise what a called function raises
 function methods:step(timeout)
   local list, polls = collect(self)
+  local wait = require("carton.wait")
+  local guests = #polls > 0 and wait.poll_guests(polls) or {}
   local first = next_timer(self)
   if first then
     local left = math.max(0, first - monotonic())
@@ -163,7 +170,9 @@ function methods:step(timeout)
   end
   for _, place in ipairs(core.exec.poll(polls, timeout)) do
     local token = list[place]
-    if self.watchers[token] then
+    if guests[place] then
+      wait.reap_guest(guests[place])
+    elseif self.watchers[token] then
       token.call(token)
     end
   end

@@ -62,7 +62,9 @@ function mounts.parse(text)
       parts[#parts] = parts[#parts] .. c
     end
   end
-  if #parts > 3 or parts[1] == "" or parts[2] == "" then
+  if escaped then
+    fail("'%s' ends with a backslash", text)
+  elseif #parts > 3 or parts[1] == "" or parts[2] == "" then
     fail("'%s' is not SOURCE:TARGET[:OPTIONS]", text)
   end
   local options = {}
@@ -94,10 +96,38 @@ local function sort_options(options)
   return sorted
 end
 
-local known = { type = 1, source = 1, target = 1, options = 1, data = 1, idmap = 1, tree = 1,
-  optional = 1, create = 1, nofollow = 1, lower = 1, upper = 1, work = 1, temporary = 1 }
+--- What each kind of mount may be told; the options that are words for a field likewise.
+local known = {
+  bind = { type = 1, source = 1, target = 1, options = 1, idmap = 1, tree = 1, optional = 1, create = 1,
+    nofollow = 1, propagation = 1 },
+  overlay = { type = 1, source = 1, target = 1, options = 1, create = 1, lower = 1, upper = 1, work = 1,
+    temporary = 1, size = 1 },
+  filesystem = { type = 1, source = 1, target = 1, options = 1, data = 1, create = 1, nofollow = 1 },
+}
+local every = {}
+for _, set in pairs(known) do
+  for key in pairs(set) do
+    every[key] = true
+  end
+end
+every.propagation = nil
+
+local function check(mount, sorted, kind)
+  for key in pairs(mount) do
+    if not known[kind][key] or key == "propagation" then
+      fail("field '%s' means nothing for %s on %s", tostring(key), mount.type or "bind", mount.target)
+    end
+  end
+  for _, key in ipairs { "propagation", "optional", "nofollow" } do
+    if sorted[key] and not known[kind][key] then
+      fail("option '%s' means nothing for %s on %s", key == "propagation" and sorted[key] or key, mount.type,
+        mount.target)
+    end
+  end
+end
 
 local function bind_step(mount, sorted)
+  check(mount, sorted, "bind")
   if next(sorted.data) then
     fail("unknown option '%s' of a bind mount", next(sorted.data))
   end
@@ -116,7 +146,20 @@ local function bind_step(mount, sorted)
   }
 end
 
+local function overlay_step(mount, sorted)
+  check(mount, sorted, "overlay")
+  local lower = type(mount.lower) == "table" and {} or mount.lower
+  for i, path in ipairs(type(mount.lower) == "table" and mount.lower or {}) do
+    lower[i] = mounts.absolute(path)
+  end
+  return { "mount.overlay", lower = lower, upper = mount.upper and mounts.absolute(mount.upper),
+    work = mount.work and mounts.absolute(mount.work), temporary = mount.temporary, size = mount.size,
+    target = mount.target, create = mount.create, data = next(sorted.data) and sorted.data or nil,
+    options = #sorted.options > 0 and sorted.options or nil }
+end
+
 local function filesystem_step(mount, sorted)
+  check(mount, sorted, "filesystem")
   local fields = own[mount.type]
   local step = { "mount." .. (fields and mount.type or "filesystem"), target = mount.target,
     create = mount.create, nofollow = mount.nofollow or sorted.nofollow,
@@ -153,7 +196,7 @@ function mounts.step(mount)
     return mount
   end
   for key in pairs(mount) do
-    if not known[key] then
+    if not every[key] then
       fail("unknown field '%s'", tostring(key))
     end
   end
@@ -165,10 +208,7 @@ function mounts.step(mount)
   end
   local sorted = sort_options(mount.options)
   if mount.type == "overlay" and mount.lower then
-    return { "mount.overlay", lower = mount.lower, upper = mount.upper, work = mount.work,
-      temporary = mount.temporary, target = mount.target,
-      data = next(sorted.data) and sorted.data or nil,
-      options = #sorted.options > 0 and sorted.options or nil }
+    return overlay_step(mount, sorted)
   elseif mount.type == nil or mount.type == "bind" or mount.type == "none" or sorted.bind then
     if not mount.source and not mount.tree then
       fail("a bind mount on %s has no source", mount.target)

@@ -13,8 +13,8 @@ for i, name in ipairs(first) do
 end
 
 --- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
-local function quote(text)
-  if #text > SHOWN then
+local function quote(text, whole)
+  if #text > SHOWN and not whole then
     text = text:sub(1, SHOWN) .. "..."
   end
   if text:find("^[%w%._/:@%%+=%-]+$") then
@@ -41,10 +41,10 @@ local function sorted_keys(value)
   return keys
 end
 
-local function show(value)
+local function show(value, whole)
   local meta = getmetatable(value)
   if type(value) == "string" then
-    return quote(value)
+    return quote(value, whole)
   elseif type(value) == "userdata" or (type(meta) == "table" and meta.__name) then
     return "<" .. (meta and meta.__name or type(value)) .. ">"
   elseif type(value) ~= "table" then
@@ -53,24 +53,25 @@ local function show(value)
   local parts = {}
   if #value > 0 or next(value) == nil then
     for i, item in ipairs(value) do
-      parts[i] = show(item)
+      parts[i] = show(item, whole)
     end
     return #parts == 0 and "{}" or table.concat(parts, ",")
   end
   for i, key in ipairs(sorted_keys(value)) do
-    parts[i] = tostring(key) .. "=" .. show(value[key])
+    parts[i] = tostring(key) .. "=" .. show(value[key], whole)
   end
   return "{" .. table.concat(parts, " ") .. "}"
 end
 
 --- Write one step on one line.
 -- @tparam table step
+-- @tparam[opt=false] boolean whole do not cut long contents off
 -- @treturn string `mount.bind source=/usr target=/usr options=ro recursive=true`
-function plan.step_text(step)
+function plan.step_text(step, whole)
   local parts = { step[1] }
   for _, key in ipairs(sorted_keys(step)) do
     if key ~= 1 then
-      parts[#parts + 1] = key .. "=" .. show(step[key])
+      parts[#parts + 1] = key .. "=" .. show(step[key], whole)
     end
   end
   return table.concat(parts, " ")
@@ -114,7 +115,7 @@ end
 local function lines_of(compiled)
   local lines = { "namespaces " .. table.concat(compiled.namespaces, " ") }
   for i, step in ipairs(compiled.steps) do
-    lines[i + 1] = plan.step_text(step)
+    lines[i + 1] = plan.step_text(step, true) -- what is different may come late
   end
   return lines
 end

@@ -106,9 +106,14 @@ end
 
 local function add_system(steps, fields)
   if fields.system ~= false then
-    local wish = type(fields.system) == "table" and fields.system or {}
-    append(steps, rootfs.system { proc = wish.proc, dev = wish.dev, shm = wish.shm,
-      mqueue = wish.mqueue, sys = wish.sys, mask = wish.mask, nestable = fields.nestable })
+    local wish = {}
+    for key, value in pairs(type(fields.system) == "table" and fields.system or {}) do
+      wish[key] = value
+    end
+    if fields.nestable ~= nil then
+      wish.nestable = fields.nestable
+    end
+    append(steps, rootfs.system(wish))
   end
   steps.readonly = fields.readonly or nil
   return steps
@@ -146,6 +151,11 @@ function rootfs.overlay(fields)
   local lower = type(fields.lower) == "string" and { fields.lower } or fields.lower
   if type(lower) ~= "table" or #lower == 0 then
     core.misuse("rootfs.overlay: field 'lower' is a list of paths")
+  end
+  for present, missing in pairs { upper = "work", work = "upper" } do
+    if fields[present] and not fields[missing] then
+      core.misuse(("rootfs.overlay: field '%s' is missing, which goes with '%s'"):format(missing, present))
+    end
   end
   local layers = {}
   for i, path in ipairs(lower) do

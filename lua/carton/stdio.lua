@@ -21,9 +21,15 @@ end
 -- @treturn string|int
 function stdio.word(name, value)
   local number = name == "stdin" and 0 or name == "stdout" and 1 or 2
+  for key in pairs(type(value) == "table" and value or {}) do
+    if not (key == "path" or (key == "mode" and value.path) or (key == "data" and not value.path)) then
+      fail(name, "unknown field '%s'", tostring(key))
+    end
+  end
   if value == nil or value == "inherit" then
     return number
-  elseif value == "null" or value == "capture" or (value == "stdout" and name == "stderr") then
+  elseif value == "null" or (value == "capture" and name ~= "stdin")
+    or (value == "stdout" and name == "stderr") then
     return value
   elseif type(value) == "table" and type(value.path) == "string" then
     return value.path
@@ -112,11 +118,17 @@ local function finish(stream)
 end
 
 local function feed(stream)
-  if stream.at > #stream.pending and stream.source then
-    stream.pending, stream.at = stream.source() or "", 1
-  end
   if stream.at > #stream.pending then
-    return finish(stream)
+    local text = stream.source and stream.source()
+    if text == nil or text == false then
+      return finish(stream)
+    elseif type(text) ~= "string" then
+      fail(stream.name, "its function gave a %s, string or nil expected", type(text))
+    end
+    stream.pending, stream.at = text, 1 -- an empty one is not the end
+    if text == "" then
+      return
+    end
   end
   local ok, written = pcall(stream.descriptor.write, stream.descriptor, stream.pending, stream.at)
   if not ok then

@@ -6,6 +6,57 @@ local stdio = require("carton.stdio")
 local monotonic = core.host.monotonic
 local wait = {}
 
+--- Children of ours that joined a pid namespace. Its first process has not ended before all others are reaped,
+-- so whoever waits for one reaps these too; how they ended is kept by their handles: pid_namespaces(7).
+local guests = setmetatable({}, { __mode = "k" })
+
+--- Remember a child that joined a pid namespace.
+-- @tparam process process
+function wait.add_guest(process)
+  guests[process] = true
+end
+
+--- Forget one, whose handle is closed next.
+-- @tparam process process
+function wait.remove_guest(process)
+  guests[process] = nil
+end
+
+--- Have a poll watch for the ends of guests.
+-- @tparam list polls as of `exec.poll`; their places are appended
+-- @treturn table place -> process, for `reap_guest`
+function wait.poll_guests(polls)
+  local places = {}
+  for process in pairs(guests) do
+    polls[#polls + 1] = { process, "r" }
+    places[#polls] = process
+  end
+  return places
+end
+
+--- Reap one that has ended.
+-- @tparam process process
+function wait.reap_guest(process)
+  process:wait()
+  guests[process] = nil
+end
+
+--- Wait for one process.
+-- @tparam process process
+-- @treturn table its status
+function wait.process(process)
+  while true do
+    local polls = { { process, "r" } }
+    local places = wait.poll_guests(polls)
+    for _, place in ipairs(core.exec.poll(polls)) do
+      if place == 1 then
+        return process:wait()
+      end
+      wait.reap_guest(places[place])
+    end
+  end
+end
+
 local function earlier(a, b)
   return a and b and math.min(a, b) or a or b
 end
@@ -45,8 +96,13 @@ function wait.any(containers, timeout)
   if type(containers) ~= "table" or #containers == 0 then
     core.misuse("wait_any: a list of containers expected")
   end
+  if timeout ~= nil and type(timeout) ~= "number" then
+    core.misuse("wait: 'timeout' is a number of seconds, got " .. type(timeout))
+  end
   for _, c in ipairs(containers) do
-    if c.status then
+    if not require("carton.container").is_container(c) then
+      core.misuse("wait_any: a list of containers expected, got a " .. type(c) .. " in it")
+    elseif c.status then
       return c, c.status
     elseif not c.process then
       core.misuse("wait: the container was not started")
@@ -55,11 +111,14 @@ function wait.any(containers, timeout)
   local deadline = timeout and monotonic() + timeout
   while true do
     local polls, owners, first = collect(containers)
+    local places = wait.poll_guests(polls)
     first = earlier(first, deadline)
     local ended
     for _, place in ipairs(core.exec.poll(polls, first and math.max(0, first - monotonic()))) do
       local owner = owners[place]
-      if owner.stream then
+      if places[place] then
+        wait.reap_guest(places[place])
+      elseif owner.stream then
         stdio.move(owner.stream)
       else
         ended = ended or owner.container

@@ -1,0 +1,150 @@
+-- SPDX-License-Identifier: MIT
+-- Plans as text and JSON, their differences, and that looking at one needs no privilege and does nothing.
+local carton = require("carton")
+local helper = require("spec.helper")
+local plan = carton.plan
+
+local function compiled(fields)
+  local all = { rootfs = carton.rootfs.empty(), args = { "true" }, idmap = "single" }
+  for key, value in pairs(fields or {}) do
+    all[key] = value
+  end
+  return carton.container(all):compile()
+end
+
+describe("plan.text", function()
+  it("has the namespaces first, then a line a step", function()
+    local c = compiled()
+    local text = plan.text(c)
+    assert.matches("^new namespaces: cgroup ipc mnt net pid user uts\n  1  exec.die_with_parent\n", text)
+    local lines = select(2, text:gsub("\n", ""))
+    assert.equal(#c.steps + 1, lines)
+    assert.matches('\n *%d+  exec.exec args=true env=.*PATH="?/usr', text)
+    assert.matches("\n *%d+  mount.tmpfs target=/ mode=0755\n", text)
+  end)
+  it("orders the fields of a step: source, target, path, then by name", function()
+    assert.equal('mount.bind source=/a target="/b c" options=ro,nosuid recursive=true',
+      plan.step_text { "mount.bind", recursive = true, target = "/b c", options = { "ro", "nosuid" }, source = "/a" })
+    assert.equal("x a={} b={c=1 d={e=2}} f=1,2", plan.step_text { "x", f = { 1, 2 }, a = {},
+      b = { d = { e = 2 }, c = 1 } })
+  end)
+  it("shows nothing that a terminal obeys, and cuts long contents off", function()
+    local text = plan.step_text { "mount.write", content = "\27[2J\n\r\0\127\255\"\\", target = "/x" }
+    assert.equal([[mount.write target=/x content="\x1b[2J\n\x0d\x00\x7f\xff\"\\"]], text)
+    text = plan.step_text { "mount.write", content = ("x"):rep(5000), target = "/x" }
+    assert.is_true(#text < 120)
+    assert.matches("%.%.%.$", text)
+    assert.equal(5000 + #"mount.write content=", #plan.step_text({ "mount.write", content = ("x"):rep(5000) }, true))
+  end)
+  it("names handles, containers and connections by what they are", function()
+    local null <close> = carton.exec.null()
+    local pod = carton.container { name = "pod", rootfs = "/", args = { "x" }, namespaces = { user = "host" } }
+    local text = plan.text(carton.container { rootfs = carton.rootfs.empty(), args = { "true" }, stdin = "fed",
+      namespaces = { user = "host", net = pod, ipc = "/proc/1/ns/ipc" }, stdout = "capture", stderr = null }:compile())
+    assert.matches('namespaces=/proc/1/ns/ipc,"net of pod"', text)
+    assert.matches("fds=pipe,capture,<carton.descriptor>", text)
+  end)
+  it("is the same at each run", function()
+    local fields = { env = {}, sysctl = {}, descriptors = {}, rlimits = { nofile = 1, core = 0, nproc = 7 } }
+    for i = 1, 30 do
+      fields.env["V" .. i], fields.descriptors["d" .. i] = "x", 0
+      fields.sysctl["net.x" .. i] = i
+    end
+    local first = plan.text(compiled(fields))
+    for _ = 1, 5 do
+      assert.equal(first, plan.text(compiled(fields)))
+    end
+    local script = [[local c = require("carton"); io.write(c.plan.text(c.container{ rootfs = c.rootfs.host(),
+      args = { "x" }, env = { A = "1", B = "2", C = "3", D = "4" }, rlimits = { nofile = 1, core = 0 } }:compile()))]]
+    local a, b = helper.carton("-e", script), helper.carton("-e", script)
+    assert.equal(0, a.code, a.stderr)
+    assert.equal(a.stdout, b.stdout)
+    assert.is_true(#a.stdout > 1000)
+  end)
+end)
+
+describe("plan.json", function()
+  it("is JSON, with the same steps", function()
+    local cjson = require("cjson")
+    local c = compiled { hostname = 'quote" \\ \n tab\t\1 \255 é', env = { A = "1" } }
+    local text = plan.json(c)
+    local data = cjson.decode(text)
+    assert.same(c.namespaces, data.namespaces)
+    assert.equal(#c.steps, #data.steps)
+    for i, step in ipairs(c.steps) do
+      assert.equal(step[1], data.steps[i].step)
+    end
+    local last = data.steps[#data.steps]
+    assert.same({ "true" }, last.args)
+    assert.equal("1", last.env.A)
+    for _, step in ipairs(data.steps) do
+      if step.step == "namespace.hostname" then
+        assert.equal('quote" \\ \n tab\t\1 \u{FFFD} é', step.name)
+      end
+    end
+    assert.equal(text, plan.json(compiled { hostname = 'quote" \\ \n tab\t\1 \255 é', env = { A = "1" } }))
+  end)
+  it("leaves the plan as it was", function()
+    local c = compiled()
+    local before = plan.text(c)
+    plan.json(c)
+    assert.equal(before, plan.text(c))
+  end)
+end)
+
+describe("plan.diff", function()
+  it("is empty for the same, and has a line for each difference", function()
+    assert.equal("", plan.diff_text(compiled(), compiled()))
+    local text = plan.diff_text(compiled { hostname = "one" }, compiled { hostname = "two", umask = "0077" })
+    assert.equal("- namespace.hostname name=one\n+ namespace.hostname name=two\n+ privilege.umask mask=0077\n", text)
+    text = plan.diff_text(compiled(), compiled { network = "host" })
+    assert.matches("^%- namespaces cgroup ipc mnt net pid user uts\n%+ namespaces cgroup ipc mnt pid user uts\n"
+      .. "%- namespace.network_up interface=lo\n", text)
+  end)
+  it("tells both plans, whole", function()
+    local a, b = compiled { hostname = "one" }, compiled { hostname = "two", umask = "0077" }
+    local counts = { ["="] = 0, ["-"] = 0, ["+"] = 0 }
+    for _, entry in ipairs(plan.diff(a, b)) do
+      counts[entry.op] = counts[entry.op] + 1
+    end
+    assert.equal(#a.steps + 1, counts["="] + counts["-"])
+    assert.equal(#b.steps + 1, counts["="] + counts["+"])
+  end)
+  it("sees what is different far behind", function()
+    local function with(last)
+      return compiled { mounts = { { "mount.write", target = "/f", content = ("x"):rep(500) .. last } } }
+    end
+    assert.not_equal("", plan.diff_text(with "a", with "b"))
+    assert.equal("", plan.diff_text(with "a", with "a"))
+  end)
+end)
+
+describe("a plan", function()
+  it("needs no privilege, no root file system, and does nothing", function()
+    local before = helper.world()
+    local c = compiled { rootfs = "/no/such/root", mounts = { "/no/such:/x" }, devices = { "/dev/none" },
+      user = "nobody-here", on = { created = error, started = error, exited = error }, terminal = true }
+    assert.matches("mount.bind source=/no/such/root target=/", plan.text(c))
+    assert.matches("sync name=created", plan.text(c))
+    assert.same(before, helper.world())
+  end)
+  it("is made by a process that may nothing at all", function()
+    local result = helper.run({ helper.program, "-e", [[
+      local carton = require("carton")
+      carton.privilege.capabilities { bounding = carton.privilege.get().effective[1] and {} or nil, permitted = {},
+        effective = {}, inheritable = {}, ambient = {} }
+      carton.privilege.rlimits { limits = { nproc = 0 } }
+      io.write(carton.plan.text(carton.container { rootfs = "/x", args = { "y" }, idmap = "single" }:compile()))]] })
+    assert.equal(0, result.code, result.stderr)
+    assert.matches("exec.exec args=y", result.stdout)
+  end)
+  it("is what is performed", function()
+    local c <close> = carton.container { rootfs = helper.rootfs(), args = { "true" }, stdin = "null", stdout = "null",
+      stderr = "null" }
+    local text = plan.text(c:compile())
+    c:run()
+    assert.equal(text:gsub("fds=[^\n]*", ""), plan.text(c.compiled):gsub("fds=[^\n]*", ""), nil)
+  end)
+end)
+
+teardown(helper.cleanup)

@@ -1,0 +1,265 @@
+-- SPDX-License-Identifier: MIT
+-- Layouts: what is where in each of them, and that no image leads one of their mounts astray.
+local posix = require("posix")
+local carton = require("carton")
+local helper = require("spec.helper")
+local output, shell = helper.output, helper.shell
+local rootfs = carton.rootfs
+
+describe("rootfs.system #userns", function()
+  it("mounts /proc, /dev, /dev/shm, /dev/pts, /dev/mqueue and /sys as they are elsewhere", function()
+    local c <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null" }
+    c:start()
+    local types, options = {}, {}
+    for _, mount in ipairs(carton.mount.list(c:pid())) do
+      types[mount.target], options[mount.target] = mount.type, "," .. mount.options .. ","
+    end
+    local shared_sys = types["/sys"] == "sysfs"
+    assert.same({ "proc", "tmpfs", "tmpfs", "devpts", "mqueue", true }, { types["/proc"], types["/dev"],
+      types["/dev/shm"], types["/dev/pts"], types["/dev/mqueue"], shared_sys })
+    for target, words in pairs { ["/proc"] = "nosuid nodev noexec", ["/sys"] = "ro nosuid nodev noexec",
+      ["/dev"] = "nosuid", ["/dev/shm"] = "nosuid nodev noexec", ["/dev/mqueue"] = "nosuid nodev noexec",
+      ["/dev/pts"] = "nosuid noexec", ["/proc/sys"] = "ro" } do
+      for word in words:gmatch("%w+") do
+        assert.is_truthy(options[target]:find("," .. word .. ",", 1, true), target .. " lacks " .. word)
+      end
+    end
+    assert.is_nil(options["/dev"]:find(",nodev,", 1, true))
+  end)
+  it("gives them their modes and owners", function()
+    assert.equal("/proc 555\n/dev 755\n/dev/shm 1777\n/sys 555\n/dev/pts 755",
+      output("stat -c '%n %a' /proc /dev /dev/shm /sys /dev/pts"))
+    assert.equal("0:0\n0:0\n0:0", output("stat -c %u:%g /proc/1 /dev /dev/shm"))
+  end)
+  it("makes device nodes that work, and the usual links", function()
+    assert.equal("null 1:3 666\nzero 1:5 666\nfull 1:7 666\nrandom 1:8 666\nurandom 1:9 666\ntty 5:0 666",
+      output("cd /dev; stat -c '%n %t:%T %a' null zero full random urandom tty"))
+    assert.equal("/proc/self/fd /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 pts/ptmx",
+      output("cd /dev; echo $(readlink fd) $(readlink stdin) $(readlink stdout) $(readlink stderr) $(readlink ptmx)"))
+    assert.equal("works 4 full", output("echo x > /dev/null; echo works $(head -c 4 /dev/zero | wc -c) "
+      .. "$(echo x 2>/dev/null > /dev/full || echo full)"))
+    assert.equal("666", output("stat -c %a /dev/pts/ptmx"))
+  end)
+  it("hides and protects", function()
+    assert.equal("end", output([[
+      for p in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do
+        test -e $p && test $(wc -c < $p) != 0 && echo readable $p
+      done
+      for p in /proc/acpi /proc/scsi /sys/firmware; do test -d $p && ls $p; done
+      for p in /proc/sys/kernel/domainname /proc/sysrq-trigger; do (echo x > $p) 2>/dev/null && echo writable $p; done
+      for p in /proc/sys/net /proc/irq /sys; do mkdir $p/x 2>/dev/null && echo made $p; done
+      echo end]]))
+  end)
+  it("leaves out what is false", function()
+    local list = rootfs.system { proc = false, dev = false, shm = false, mqueue = false, sys = false, mask = false }
+    assert.same({}, list)
+    local names = {}
+    for _, step in ipairs(rootfs.system { nestable = true }) do
+      names[step[1]] = true
+    end
+    assert.is_nil(names["mount.mask"] or names["mount.readonly"])
+    assert.is_true(names["mount.proc"])
+    assert.equal("none", output("test -e /proc/self && echo some || echo none",
+      { rootfs = rootfs.dir { path = helper.rootfs(), system = { proc = false, mask = false } } }))
+  end)
+  it("refuses unknown fields by name", function()
+    for name, fields in pairs { system = { prok = false }, dir = { path = "/", read_only = true },
+      overlay = { lowers = {} }, empty = { sise = "1m" }, host = { net = true } } do
+      assert.matches("rootfs_spec.lua:%d+: rootfs." .. name .. ": unknown field '" .. next(
+        name == "dir" and { read_only = 1 } or fields), helper.raises(function() rootfs[name](fields) end))
+    end
+    assert.matches("'prok'", tostring(helper.raises(rootfs.dir, { path = "/", system = { prok = false } })))
+    assert.matches("'path'", helper.raises(rootfs.dir, {}))
+    assert.matches("'lower'", helper.raises(rootfs.overlay, {}))
+    assert.matches("'lower'", helper.raises(rootfs.overlay, { lower = {} }))
+    assert.matches("'upper'", tostring(helper.raises(rootfs.overlay, { lower = { "/" }, work = "/tmp" })))
+    assert.matches("'work'", tostring(helper.raises(rootfs.overlay, { lower = { "/" }, upper = "/tmp" })))
+  end)
+end)
+
+describe("steps", function()
+  it("joins layouts, lists and single steps, and keeps what a layout says of itself", function()
+    local one, two = { "mount.mkdir", target = "/1" }, { "mount.mkdir", target = "/2" }
+    local layout = { one, readonly = true, idmap = "single" }
+    assert.same({ one, two, two, readonly = true, idmap = "single" },
+      carton.steps(layout, nil, two, false, { two }))
+    assert.same({ one, readonly = true, idmap = "single" }, layout)
+    assert.same({}, carton.steps())
+    assert.same({ readonly = false, one, idmap = "single" }, carton.steps(layout, { readonly = false }))
+  end)
+end)
+
+describe("rootfs.dir #userns", function()
+  it("is writable, or read-only as a whole", function()
+    local root = helper.rootfs(true)
+    shell("echo x > /etc/new; mkdir /made", { rootfs = root })
+    assert.equal("x\n", helper.read(root .. "/etc/new"))
+    local status = shell("echo y > /etc/new; echo z > /dev/shm/z && echo shm", {
+      rootfs = rootfs.dir { path = root, readonly = true } })
+    assert.matches("Read%-only", status.stderr)
+    assert.equal("shm\n", status.stdout)
+    assert.matches("Read%-only", shell("echo y > /etc/new", { rootfs = root, readonly = true }).stderr)
+    assert.equal("x\n", helper.read(root .. "/etc/new"))
+    assert.equal(0, shell("echo y > /etc/new", { rootfs = rootfs.dir { path = root, readonly = true },
+      readonly = false }).code)
+    assert.equal("y\n", helper.read(root .. "/etc/new"))
+  end)
+  it("makes places for mounts in a read-only root", function()
+    local root = helper.rootfs(true)
+    assert.equal("bash", output("test -d /new/place && echo bash", {
+      rootfs = rootfs.dir { path = root, readonly = true }, mounts = { "/usr:/new/place:ro" } }))
+  end)
+  it("takes a relative path", function()
+    local before = posix.getcwd()
+    posix.chdir(helper.rootfs())
+    local ok, seen = pcall(output, "echo here", { rootfs = "." })
+    posix.chdir(before)
+    assert.equal("here", ok and seen or tostring(seen))
+  end)
+end)
+
+describe("rootfs.overlay #userns", function()
+  it("throws away what is written, within its size", function()
+    local root = helper.rootfs()
+    local layout = rootfs.overlay { lower = { root }, size = "1m" }
+    assert.equal("written full", output("echo written > /etc/x; echo $(cat /etc/x) "
+      .. "$(head -c 2000000 /dev/zero 2>/dev/null > /big || echo full)", { rootfs = layout }))
+    assert.is_nil(carton.host.stat(root .. "/etc/x"))
+    assert.equal("none", output("test -e /etc/x || echo none", { rootfs = layout }))
+  end)
+  it("keeps what is written in upper", function()
+    local top = helper.tmpdir()
+    posix.mkdir(top .. "/upper")
+    posix.mkdir(top .. "/work")
+    local layout = rootfs.overlay { lower = helper.rootfs(), upper = top .. "/upper", work = top .. "/work" }
+    assert.equal("", output("echo kept > /kept; rm /etc/group", { rootfs = layout }))
+    assert.equal("kept none", output("echo $(cat /kept) $(test -e /etc/group || echo none)", { rootfs = layout }))
+    assert.equal("kept\n", helper.read(top .. "/upper/kept"))
+    assert.is_truthy(carton.host.stat(helper.rootfs() .. "/etc/group"))
+  end)
+  it("takes more layers than the kernel took at once, the uppermost first", function()
+    local base, lower = helper.tmpdir(), {}
+    for i = 1, 80 do
+      lower[i] = base .. "/layer" .. i
+      posix.mkdir(lower[i])
+      helper.write(lower[i] .. "/top", tostring(i))
+      helper.write(lower[i] .. "/from" .. i, "x")
+    end
+    lower[81] = helper.rootfs()
+    assert.equal("1 80", output("echo $(cat /top) $(ls / | grep -c from)", {
+      rootfs = rootfs.overlay { lower = lower } }))
+  end)
+  it("says which layer is missing, and is read-only when told so", function()
+    local err = helper.raises(shell, "true", { rootfs = rootfs.overlay { lower = { helper.rootfs(), "/no/layer" } } })
+    assert.equal("mount.overlay", err.step)
+    assert.matches("/no/layer", tostring(err))
+    assert.matches("Read%-only", shell("echo x > /etc/x", {
+      rootfs = rootfs.overlay { lower = { helper.rootfs() }, readonly = true } }).stderr)
+  end)
+end)
+
+describe("rootfs.empty #userns", function()
+  it("holds nothing but the system's places", function()
+    local layout = carton.steps(rootfs.empty { size = "1m", mode = "0711" },
+      { { "mount.bind", source = helper.rootfs() .. "/bin", target = "/bin", options = { "ro" } } })
+    assert.equal("bin dev proc sys 711", output("echo $(ls /) $(stat -c %a /)", { rootfs = layout }))
+  end)
+end)
+
+describe("rootfs.host #userns", function()
+  local function host(command, fields)
+    fields = fields or {}
+    fields.rootfs = rootfs.host(fields.layout)
+    fields.layout = nil
+    return output(command, fields)
+  end
+  it("is the host's programs in a root of its own", function()
+    assert.equal("root x 700 1777", host("echo $(id -un) $(echo x | sed s/y/z/) $(stat -c %a /root /tmp)"))
+    local mine = posix.getpid("pid")
+    assert.equal("none", host(("test -e /proc/%d/exe || echo none"):format(mine + 100000)))
+  end)
+  it("shows nothing of the host's homes, /etc or state", function()
+    local seen = host("ls / /etc /root /var /run /tmp")
+    for _, name in ipairs { "home", "boot", "srv", "mnt", "shadow", "ssh\n", "subuid", "log", "spool" } do
+      assert.is_nil(seen:find("\n" .. name .. "\n", 1, true), name)
+    end
+  end)
+  it("can be changed in nothing but memory", function()
+    local status = shell("touch /usr/x; touch /etc/x; touch /x; touch /tmp/x /root/x && echo memory",
+      { rootfs = rootfs.host() })
+    assert.equal("memory\n", status.stdout)
+    assert.is_nil(carton.host.stat("/usr/x"))
+    assert.is_nil(carton.host.stat("/tmp/x") and carton.host.stat("/root/x"))
+    assert.equal("root", host("touch /x && echo root", { layout = { readonly = false } }))
+  end)
+  it("has the host's resolv.conf only when told so", function()
+    assert.equal("none", host("test -e /etc/resolv.conf || echo none"))
+    if carton.host.stat("/etc/resolv.conf") then
+      assert.equal("some", host("test -e /etc/resolv.conf && echo some",
+        { layout = { network = true }, network = "host" }))
+    end
+  end)
+end)
+
+describe("a hostile root #userns", function()
+  --- A directory of the host that nobody may change, and what it looks like.
+  local function canary()
+    local path = helper.tmpdir()
+    helper.write(path .. "/passwd", "canary:x:0:0::/:/bin/sh\n")
+    posix.mkdir(path .. "/pts")
+    posix.mkdir(path .. "/fd")
+    return path, function()
+      return helper.run { "/bin/sh", "-c", "cd " .. path
+        .. " && find . -printf '%p %y %m %s %T@ %l\\n' | sort; cat passwd" }.stdout
+    end
+  end
+  local places = { "/proc", "/dev", "/sys", "/etc", "/tmp", "/dev/pts", "/dev/shm", "/dev/null", "/dev/ptmx",
+    "/dev/console", "/proc/self", "/sys/fs" }
+  local never = { ["/proc"] = true, ["/dev"] = true, ["/sys"] = true } -- links there are refused
+  for _, place in ipairs(places) do
+    it("may have a link to anywhere in place of " .. place, function()
+      local path, look = canary()
+      local before, world = look(), helper.world()
+      local root, outcomes = helper.rootfs(true), {}
+      for _, target in ipairs { path, "../../../../../../.." .. path, "/", "..", "/bin", place,
+        "/nowhere/at/all", "/proc/self/root" .. path } do
+        os.execute(("rm -rf '%s%s'; mkdir -p '%s%s'"):format(root, place, root, place:match("(.*)/")))
+        assert(posix.link(target, root .. place, true))
+        for _, mounts in ipairs { {}, { place .. "/extra", place } } do
+          local fields = { rootfs = root, devices = { { path = "/dev/node", source = "/dev/null" } }, mounts = {} }
+          for i, at in ipairs(mounts) do
+            fields.mounts[i] = "/usr:" .. at .. ":ro"
+          end
+          local ok, status = pcall(shell,
+            "echo in > /etc/canary; echo x > " .. place .. "; ls /proc /dev /sys /etc", fields)
+          if not ok then
+            assert.equal("table", type(status), tostring(status))
+            assert.is_truthy(status.step and status.code, tostring(status))
+          end
+          outcomes[ok] = true
+        end
+        assert.equal(before, look(), place .. " -> " .. target)
+        assert.same(world.mounts, helper.world().mounts)
+        assert.is_nil(carton.host.stat("/etc/canary"))
+        assert.is_nil(carton.host.stat("/usr/extra"))
+      end
+      assert.equal(not never[place], outcomes[true] or false)
+    end)
+  end
+  it("with /etc/passwd that is a FIFO, a device or a link out is refused or harmless", function()
+    local root = helper.rootfs(true)
+    os.remove(root .. "/etc/passwd")
+    posix.mkfifo(root .. "/etc/passwd")
+    helper.raises_code("EINVAL", shell, "true", { rootfs = root, user = "web" })
+    os.remove(root .. "/etc/passwd")
+    posix.link("/../../../../../../etc/passwd", root .. "/etc/passwd", true)
+    helper.raises(shell, "true", { rootfs = root, user = "daemon" })
+  end)
+  it("whose program is a link out of it finds none", function()
+    local root = helper.rootfs(true)
+    posix.link("../../../../../../../../usr/bin/env", root .. "/bin/outside", true)
+    helper.raises_code("ENOENT", shell, "true", { rootfs = root, args = { "outside" } })
+  end)
+end)
+
+teardown(helper.cleanup)
