@@ -12,8 +12,10 @@ for i, name in ipairs(first) do
   rank[name] = i
 end
 
---- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
-local function quote(text)
+--- Write a string with nothing that a terminal would obey, whatever an image or a recipe calls its files.
+-- @tparam string text
+-- @treturn string as it is where that is harmless, otherwise in quotes, its end left out when it is long
+function plan.quote(text)
   if #text > SHOWN then
     text = text:sub(1, SHOWN) .. "..."
   end
@@ -44,7 +46,7 @@ end
 local function show(value)
   local meta = getmetatable(value)
   if type(value) == "string" then
-    return quote(value)
+    return plan.quote(value)
   elseif type(value) == "userdata" or (type(meta) == "table" and meta.__name) then
     return "<" .. (meta and meta.__name or type(value)) .. ">"
   elseif type(value) ~= "table" then
@@ -58,7 +60,7 @@ local function show(value)
     return #parts == 0 and "{}" or table.concat(parts, ",")
   end
   for i, key in ipairs(sorted_keys(value)) do
-    parts[i] = tostring(key) .. "=" .. show(value[key])
+    parts[i] = plan.quote(tostring(key)) .. "=" .. show(value[key])
   end
   return "{" .. table.concat(parts, " ") .. "}"
 end
@@ -67,10 +69,10 @@ end
 -- @tparam table step
 -- @treturn string `mount.bind source=/usr target=/usr options=ro recursive=true`
 function plan.step_text(step)
-  local parts = { step[1] }
+  local parts = { plan.quote(tostring(step[1])) }
   for _, key in ipairs(sorted_keys(step)) do
     if key ~= 1 then
-      parts[#parts + 1] = key .. "=" .. show(step[key])
+      parts[#parts + 1] = plan.quote(tostring(key)) .. "=" .. show(step[key])
     end
   end
   return table.concat(parts, " ")

@@ -38,7 +38,9 @@ local function containers_of(operands)
 end
 
 local function gather(values, operands)
-  if operands[1] and operands[1]:find("%.lua$") then
+  local command = require("carton.command")
+  if command.is_recipe(operands[1]) then
+    command.refuse(require("carton.command.run").options, values, {})
     return containers_of(operands)
   end
   return { require("carton.command.run").container(values, operands) }
@@ -62,7 +64,7 @@ function plan.run(argv)
       io.write(writer.json(c:compile()))
     else
       if #list > 1 then
-        io.write(i > 1 and "\n" or "", "container ", c.name or tostring(i), "\n")
+        io.write(i > 1 and "\n" or "", "container ", writer.quote(c.name or tostring(i)), "\n")
       end
       io.write(writer.text(c:compile()))
     end
