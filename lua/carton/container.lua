@@ -309,13 +309,12 @@ end
 -- @treturn table status, as of `wait`
 -- @raise `carton.error` of the step that failed
 function methods:run()
-  self:start()
-  if self.status then
-    return self.status
-  elseif self.terminal then
+  if self.fields.terminal and (self.status or not self.process) then
+    self.status, self.process = nil, nil
     return require("carton.terminal").foreground(self)
   end
-  return self:wait()
+  self:start()
+  return self.status or self:wait()
 end
 
 --- What the kernel keeps from the first process of a pid namespace: signals it has no handler for.

@@ -52,12 +52,8 @@ local function conclude(result, run)
       .. (type(result) == "number" and tostring(result) or "a " .. type(result)) }, 0)
 end
 
---- Run a container in the foreground, unless the recipe has started it already.
 local function foreground(c)
-  if not c.process then
-    c:start()
-  end
-  return (c.status or require("carton.terminal").foreground(c)).code
+  return require("carton.terminal").foreground(c).code
 end
 
 --- A variable that has to be closed: in its scope `return carton.container { ... }` is no tail call, which would

@@ -29,7 +29,7 @@ run.options = {
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
   { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "a resource limit" },
   { "--sysctl", arg = "NAME=VALUE", many = true, help = "a kernel parameter of its namespaces" },
-  { "--init", help = "run below a small init that reaps and passes signals on" },
+  { "--init", help = "run below a small init that reaps and passes signals on (the default on a terminal)" },
   { "--timeout", arg = "SECONDS", help = "kill it after so long" },
   { "--trace", optional = true, help = "say what each step took; --trace=json, --trace=svg for a picture" },
   { "--trace-file", arg = "FILE", help = "write that there instead of standard error" },
@@ -74,7 +74,9 @@ local function layout(rootfs, values)
   if values.bare then
     fields.system = false
   end
-  if rootfs == "host" then
+  if rootfs == "host" and (values.overlay or values.lower) then
+    fail("options '--overlay' and '--lower' go with a directory, not with 'host'")
+  elseif rootfs == "host" then
     return layouts.host { network = values.share_net, nestable = values.nestable,
       system = fields.system }
   elseif values.overlay or values.lower then
@@ -160,7 +162,7 @@ function run.container(values, operands)
     no_new_privs = not values.new_privileges,
     rlimits = limits_of(values.rlimit),
     sysctl = pairs_of(values.sysctl, "--sysctl"),
-    init = values.init,
+    init = values.init or terminal or nil, -- the first of a pid namespace would not obey ^C
     timeout = timeout,
     trace = values.trace and true or nil,
   }
@@ -214,9 +216,8 @@ end
 local function foreground(c, reports, values)
   if not c.process then
     c.fields.trace = reports.kind and true or c.fields.trace
-    c:start()
   end
-  local status = c.status or require("carton.terminal").foreground(c)
+  local status = require("carton.terminal").foreground(c)
   if reports.kind then
     local text = require("carton.trace")[reports.kind](c)
     if reports.trace then
