@@ -2,6 +2,7 @@
 -- The program: recipes, code, own commands, plans, help, exit statuses, messages.
 local posix = require("posix")
 local helper = require("spec.helper")
+local pty = require("spec.pty")
 local carton = helper.carton
 
 local HELLO <const> = [[
@@ -299,19 +300,11 @@ describe("messages", function()
   end)
   it("are coloured on a terminal only, and not where NO_COLOR is set", function()
     assert.is_nil(carton("doctor").stdout:find("\27", 1, true))
-    local exec = require("carton").exec
-    for no_color, expected in pairs { [""] = true, ["1"] = false } do
-      local process <close> = exec.spawn { steps = { { "exec.terminal" },
-        { "exec.exec", args = { helper.program, "doctor" }, env = { NO_COLOR = no_color, TERM = "xterm",
-          PATH = os.getenv("PATH") } } } }
-      local near <close> = process:terminal()
-      local said = {}
-      for text in function() return near:read() end do
-        said[#said + 1] = text
-      end
-      process:wait()
-      assert.matches("kernel", table.concat(said))
-      assert.equal(expected, table.concat(said):find("\27[32mok", 1, true) ~= nil)
+    for value, expected in pairs { [""] = true, ["1"] = false } do
+      local t <close> = pty.spawn("env", "NO_COLOR=" .. value, helper.program, "doctor")
+      local _, text = t:finish()
+      assert.matches("kernel", text)
+      assert.equal(expected, text:find("\27[32mok", 1, true) ~= nil)
     end
   end)
 end)

@@ -13,7 +13,7 @@ local expected = {
     .. "/sys/class/net/lo\n$" },
   jobs = { "job1: 1\n", "job5: exited %(3%) I fail", "job9: timeout %(137%)", "job12: 144\n", "2 of 12 failed\n$" },
   layout = { "Nothing else is here.\n", "the root can't be written\n", "8 MiB of scratch, and no more\n$" },
-  overlay = { "^inside: changed, 0 documents\nthe next one sees nothing of it\n$" },
+  overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },
   pipeline = { "^%s+100 0\n%s+100 1\n%s+100 2\n$" },
   pod = { "^the client read: hello from the server, 1 process\n$" },
   shell = { "^$" },

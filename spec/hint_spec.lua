@@ -55,10 +55,15 @@ end)
 
 describe("hints of paths #userns", function()
   it("say which directory may not be searched", function()
-    local closed = helper.tmpdir() .. "/closed"
-    os.execute(("mkdir -p '%s/inner'; chmod 0 '%s'"):format(closed, closed))
+    local closed = "/root"
+    if helper.is_root or posix.access(closed, "x") then
+      closed = helper.tmpdir() .. "/closed"
+      os.execute(("mkdir -p '%s'; chmod 0 '%s'"):format(closed, closed))
+    end
+    if not helper.is_root and closed ~= "/root" then
+      return pending("every directory may be searched, or is this user's own")
+    end
     local text = says(unprivileged("run", "-T", "-v", closed .. "/inner:/data", "host", "true"))
-    posix.chmod(closed, "rwx------")
     assert.is_truthy(text:find(("; %s may not be searched by this user; chmod a+x %s\n"):format(closed, closed),
       1, true), text)
   end)

@@ -78,7 +78,7 @@ describe("require 'carton'", function()
   it("raises the same errors, which name the caller's line", function()
     local plain, program = both [[
       local carton = require "carton"
-      local ok, err = pcall(carton.mount.bind, { source = "/nonexistent", target = "/" })
+      local ok, err = pcall(carton.exec.chdir, { path = "/nonexistent" })
       print(ok, err, err.code, err.step, getmetatable(err).__name)
       print(pcall(function()
         carton.container { rootfs = "/", args = {} }
@@ -88,7 +88,7 @@ describe("require 'carton'", function()
     ]]
     assert.equal(program.stdout, plain.stdout)
     assert.matches("code.lua:5: container: field 'args'", plain.stdout)
-    assert.matches("ENOENT\tmount.bind\tcarton.error", plain.stdout)
+    assert.matches("ENOENT\texec.chdir\tcarton.error", plain.stdout)
     assert.matches("code.lua:8: container: field 'args'", plain.stderr)
     assert.matches("code.lua:8: container: field 'args'", program.stderr)
   end)

@@ -18,9 +18,12 @@ function pty.spawn(...)
   for _, name in ipairs { "PATH", "HOME", "LUA_PATH", "LUA_CPATH", "LD_PRELOAD", "ASAN_OPTIONS" } do
     env[name] = os.getenv(name)
   end
-  local process = exec.spawn { steps = { { "exec.terminal", rows = 24, columns = 80 },
-    { "exec.exec", args = { ... }, env = env } } }
-  return setmetatable({ process = process, near = process:terminal(), said = "" }, terminal)
+  local near, far = exec.terminal_pair()
+  near:resize(24, 80)
+  local process = exec.spawn { steps = { { "exec.setsid" }, { "exec.descriptors", fds = { far, far, far } },
+    { "exec.controlling" }, { "exec.exec", args = { ... }, env = env } } }
+  far:close()
+  return setmetatable({ process = process, near = near, said = "" }, terminal)
 end
 
 --- Read on; false when there is no more.
