@@ -199,6 +199,16 @@ describe("own commands", function()
     posix.chmod(config .. "/carton/commands", "rwxrwxrwx")
     assert.matches("may be written by others", refused("mine", { env = { XDG_CONFIG_HOME = config } }))
   end)
+  it("are refused when another user's #root", function()
+    if not helper.is_root then
+      return pending("takes root")
+    end
+    for _, what in ipairs { "/carton/commands/mine.lua", "/carton/commands" } do
+      local config = place(MINE, "rw-r--r--")
+      posix.chown(config .. what, 65534, 65534)
+      assert.matches("may be written by others", refused("mine", { env = { XDG_CONFIG_HOME = config } }))
+    end
+  end)
   it("can replace no built-in one, and have to be commands", function()
     local config = place("return 1", "rw-r--r--")
     os.execute(("cp '%s/carton/commands/mine.lua' '%s/carton/commands/help.lua'"):format(config, config))

@@ -217,6 +217,51 @@ describe("without a terminal #userns", function()
     assert.matches("42\r\n", result.stdout)
     assert.equal(5, result.code)
   end)
+  it("a pipe that ends within a line ends the input, too", function()
+    local stdin, writer = exec.pipe()
+    writer:write("abc")
+    writer:close()
+    local result = helper.carton("run", "-t", helper.rootfs(), "sh", "-c", "cat; echo end", { stdin = stdin })
+    assert.matches("abc.*end\r\n$", result.stdout)
+  end)
+
+  --- A script on a terminal that is fed by a pipe, once it has said "ready".
+  local function fed(script)
+    local stdin, writer = exec.pipe()
+    local reader, output = exec.pipe()
+    local process = exec.spawn { steps = { { "exec.descriptors", fds = { stdin, output, 2 } },
+      { "exec.exec", args = { helper.program, "run", "-t", helper.rootfs(), "sh", "-c",
+        "stty raw -echo; echo ready; " .. script } } } }
+    stdin:close()
+    output:close()
+    assert.equal("ready\n", reader:read())
+    return process, writer, reader
+  end
+
+  it("all of a long input arrives", function()
+    local process <close>, writer, reader = fed "head -c 300000 | wc -c"
+    local data, sent = ("x"):rep(10000), 0
+    while sent < 300000 do
+      sent = sent + writer:write(data)
+    end
+    assert.equal("300000\n", reader:read())
+    assert.equal(0, process:wait(SECONDS).code)
+    writer:close()
+    reader:close()
+  end)
+  it("no more is taken from it than the program takes", function()
+    local process <close>, writer, reader = fed "exec sleep 60"
+    writer:nonblocking()
+    local data, sent = ("x"):rep(10000), 0
+    while sent < 4000000 and #exec.poll({ { writer, "w" } }, 0.3) > 0 do
+      sent = sent + (writer:write(data) or 0)
+    end
+    assert.is_true(sent < 1000000, sent .. " bytes wait in memory")
+    process:kill("SIGTERM")
+    assert.equal(143, process:wait(SECONDS).code)
+    writer:close()
+    reader:close()
+  end)
   it("a terminal's output that can't be passed on is an error", function()
     local full = exec.open("/dev/full", "rw")
     local reader <close>, writer = exec.pipe()

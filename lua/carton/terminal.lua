@@ -48,30 +48,44 @@ local function copy_size(from, to)
   end
 end
 
---- Pass bytes from the caller's terminal in.
+--- Pass bytes from the caller's terminal in, and take no more from there than the container's takes.
 local function watch_input(session)
   local loop, input, near = session.loop, session.input, session.near
-  local pending = ""
-  local writing
+  local pending, last, reading, writing = "", "\n", nil, nil
+  local at_end, read
   local function flush()
     local written = near:write(pending) or 0
     pending = pending:sub(written + 1)
-    if pending == "" and writing then
-      loop:unwatch(writing)
-      writing = nil
-    elseif pending ~= "" and not writing then
-      writing = loop:watch(near, "w", flush)
+    if pending == "" then
+      if writing then
+        loop:unwatch(writing)
+        writing = nil
+      end
+      reading = reading or not at_end and loop:watch(input, "r", read)
+    else
+      if reading then
+        loop:unwatch(reading)
+        reading = nil
+      end
+      writing = writing or loop:watch(near, "w", flush)
     end
   end
-  loop:watch(input, "r", function(token)
+  function read()
     local data = input:read(4096)
     if data == nil then
-      loop:unwatch(token)
-      data = "\4" -- end of file, as a terminal says it
+      at_end = true
+      loop:unwatch(reading)
+      reading = nil
+      -- the end as a terminal says it; within a line, the first one only passes that on: termios(3) VEOF
+      data = (last == "\n" or last == "\r") and "\4" or "\4\4"
     end
-    pending = pending .. (data or "")
-    flush()
-  end)
+    if data then
+      last = data:sub(-1)
+      pending = pending .. data
+      flush()
+    end
+  end
+  reading = loop:watch(input, "r", read)
 end
 
 --- Write all of it, also to what does not block; an error is kept for the end.
