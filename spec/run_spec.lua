@@ -71,6 +71,7 @@ describe("carton run #userns", function()
   end)
   it("--tmpfs", function()
     assert.matches("tmpfs on /tmp type tmpfs %(rw,nosuid,nodev", says({ "--tmpfs", "/tmp" }, "mount | grep ' /tmp '"))
+    assert.matches("field 'target' is empty", refused("--tmpfs", "", "/", "true"))
   end)
   it("--device", function()
     if helper.is_root or posix.access("/dev/kmsg", "r") then

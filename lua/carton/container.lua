@@ -51,6 +51,22 @@ local function check_kinds(fields)
   end
 end
 
+--- The recipe's line that is running, as messages begin with it; empty when none is.
+local function place()
+  return select(2, pcall(core.misuse, ""))
+end
+
+--- Call a function; of a mistake that shows only now it is said where the container was described.
+local function located(c, f, ...)
+  local ok, result = pcall(f, ...)
+  if ok then
+    return result
+  elseif type(result) == "string" and place() == "" then
+    result = (c.described or "") .. result
+  end
+  error(result, 0)
+end
+
 --- Not there yet, and never silently left out.
 local function check_later(fields)
   if fields.seccomp and fields.seccomp ~= nil then
@@ -85,7 +101,7 @@ local function check(fields)
     fail("field 'rootfs' is missing")
   elseif fields.rootfs ~= nil and not (mnt == nil or mnt == true or mnt == "new") then
     fail("field 'rootfs' needs a mount namespace of its own")
-  elseif fields.timeout and fields.timeout <= 0 then
+  elseif fields.timeout and (fields.timeout <= 0 or fields.timeout ~= fields.timeout) then
     fail("field 'timeout': a number of seconds above 0 expected")
   end
 end
@@ -140,7 +156,7 @@ function container.new(fields)
     copy[key] = value
   end
   check(copy)
-  return setmetatable({ fields = copy, name = copy.name, streams = {} }, meta)
+  return setmetatable({ fields = copy, name = copy.name, streams = {}, described = place() }, meta)
 end
 
 --- Tell whether something is a container.
@@ -150,11 +166,21 @@ function container.is_container(value)
   return getmetatable(value) == meta
 end
 
+local opened_at_start = { ["exec.descriptors"] = { "exec.setsid" }, ["namespace.enter"] = { "exec.setsid" } }
+
 --- Compile it into a plan, which needs no privilege and does nothing.
 -- @function container:compile
 -- @treturn table `{ steps = {...}, namespaces = {kinds} }`
+-- @raise a string: what is wrong with a step
 function methods:compile()
-  return compile.plan(self.fields)
+  return located(self, function()
+    local compiled, checked = compile.plan(self.fields), {}
+    for i, step in ipairs(compiled.steps) do -- what a start opens has just a name yet
+      checked[i] = opened_at_start[step[1]] or step
+    end
+    core.validate(checked)
+    return compiled
+  end)
 end
 
 --- Open the namespaces that are joined.
@@ -195,9 +221,9 @@ end
 --- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
   local stdio = require("carton.stdio")
-  local prepared = stdio.prepare(c.fields)
+  local prepared = located(c, stdio.prepare, c.fields)
   local opened = {}
-  local ok, result = pcall(function()
+  local ok, result = pcall(located, c, function()
     local compiled = make(prepared, opened)
     c.compiled = compiled
     return core.exec.spawn {

@@ -52,14 +52,14 @@ local function show(value)
   elseif type(value) ~= "table" then
     return tostring(value)
   end
-  local parts = {}
-  if #value > 0 or next(value) == nil then
+  local parts, keys = {}, sorted_keys(value)
+  if #keys == #value then
     for i, item in ipairs(value) do
       parts[i] = show(item)
     end
     return #parts == 0 and "{}" or table.concat(parts, ",")
   end
-  for i, key in ipairs(sorted_keys(value)) do
+  for i, key in ipairs(keys) do
     parts[i] = plan.quote(tostring(key)) .. "=" .. show(value[key])
   end
   return "{" .. table.concat(parts, " ") .. "}"
@@ -78,12 +78,15 @@ function plan.step_text(step)
   return table.concat(parts, " ")
 end
 
+local function namespaces(compiled)
+  return #compiled.namespaces > 0 and table.concat(compiled.namespaces, " ") or "none"
+end
+
 --- Write a plan, a line for each step; the namespaces that are new come first.
 -- @tparam table compiled from `container:compile`
 -- @treturn string with a newline at the end
 function plan.text(compiled)
-  local lines = { "new namespaces: " .. (#compiled.namespaces > 0
-    and table.concat(compiled.namespaces, " ") or "none") }
+  local lines = { "new namespaces: " .. namespaces(compiled) }
   for i, step in ipairs(compiled.steps) do
     lines[#lines + 1] = ("%3d  %s"):format(i, plan.step_text(step))
   end
@@ -114,7 +117,7 @@ function plan.json(compiled)
 end
 
 local function lines_of(compiled)
-  local lines = { "namespaces " .. table.concat(compiled.namespaces, " ") }
+  local lines = { "namespaces " .. namespaces(compiled) }
   for i, step in ipairs(compiled.steps) do
     lines[i + 1] = plan.step_text(step)
   end

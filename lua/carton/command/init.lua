@@ -261,7 +261,7 @@ end
 -- @param err what was raised
 -- @treturn string
 function command.describe(err)
-  if type(err) == "table" and err.usage then
+  if type(err) == "table" and err.usage and type(err.message) == "string" then
     return clean(err.message)
   elseif type(err) == "table" and err.step then
     err.hint = err.hint or require("carton.hint").find(err)
