@@ -88,6 +88,15 @@ function pty.until_true(what, f)
   end
 end
 
+local naps = 0
+
+--- A minute's sleep that is told from every other: seconds for sleep(1), and what `states` finds it by.
+function pty.nap()
+  naps = naps + 1
+  local seconds = ("60.%d%03d"):format(posix.getpid("pid"), naps)
+  return seconds, "sleep\0" .. seconds .. "\0"
+end
+
 --- The states of all processes with this word in their command line, as of proc(5).
 function pty.states(word)
   local list = {}
