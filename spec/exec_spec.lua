@@ -168,7 +168,7 @@ describe("sync", function()
   end)
   it("ends the child when the function raises, and raises the same", function()
     local pid
-    local err = helper.raises(exec.spawn, { steps = { { "sync", name = "x" }, sh "sleep 60" },
+    local err = helper.raises(exec.spawn, { steps = { { "sync", name = "x" }, sh "exec sleep 60" },
       sync = { x = function(process)
         pid = process:pid()
         error({ mine = true })
@@ -246,7 +246,7 @@ end)
 
 describe("waiting", function()
   it("has a time-out", function()
-    local p <close> = exec.spawn { steps = { sh "sleep 60" } }
+    local p <close> = exec.spawn { steps = { sh "exec sleep 60" } }
     assert.is_nil(p:wait(0.05))
     assert.is_true(p:is_alive())
     assert.is_true(p:kill())
@@ -256,7 +256,7 @@ describe("waiting", function()
     assert.equal("SIGKILL", p:wait().signal)
   end)
   it("takes several at once", function()
-    local slow <close> = exec.spawn { steps = { sh "sleep 60" } }
+    local slow <close> = exec.spawn { steps = { sh "exec sleep 60" } }
     local quick <close> = exec.spawn { steps = { sh "exit 4" } }
     local place, status = exec.wait_any({ slow, quick }, 10)
     assert.equal(2, place)
@@ -283,7 +283,7 @@ describe("die_with_parent", function()
     local reader, writer = posix.pipe()
     local parent = posix.fork()
     if parent == 0 then
-      local p = exec.spawn { steps = { { "exec.die_with_parent" }, sh "sleep 60" } }
+      local p = exec.spawn { steps = { { "exec.die_with_parent" }, sh "exec sleep 60" } }
       posix.write(writer, tostring(p:pid()))
       posix.sleep(60)
     end
