@@ -23,8 +23,8 @@ local function run(script)
 end
 
 run [[
-  rm -rf /usr/share/doc
   echo changed > /usr/marker
-  echo "inside: $(cat /usr/marker), $(ls /usr/share/doc 2>/dev/null | wc -l) documents"
+  mkdir /usr/mine && touch /usr/mine/one /usr/mine/two
+  echo "inside: $(cat /usr/marker), $(ls /usr/mine | wc -l) files"
 ]]
-return run "test -e /usr/marker && echo 'it stayed' || echo 'the next one sees nothing of it'"
+return run "test -e /usr/marker -o -e /usr/mine && echo 'it stayed' || echo 'the next one sees nothing of it'"

@@ -168,7 +168,7 @@ describe("sync", function()
   end)
   it("ends the child when the function raises, and raises the same", function()
     local pid
-    local err = helper.raises(exec.spawn, { steps = { { "sync", name = "x" }, sh "sleep 60" },
+    local err = helper.raises(exec.spawn, { steps = { { "sync", name = "x" }, sh "exec sleep 60" },
       sync = { x = function(process)
         pid = process:pid()
         error({ mine = true })

@@ -111,7 +111,7 @@ function helper.rootfs(fresh)
   assert(os.execute(("cp '%s' '%s/bin/busybox'"):format(program, path)))
   for _, applet in ipairs { "sh", "ls", "cat", "id", "hostname", "sleep", "true", "false", "echo",
     "mount", "ps", "env", "stat", "touch", "rm", "mkdir", "wc", "head", "kill", "readlink", "tty",
-    "stty", "test", "grep", "ip", "mknod", "umount", "date", "dd", "seq", "tr", "sort" } do
+    "stty", "test", "grep", "ip", "mknod", "umount", "date", "dd", "seq", "tr", "sort", "cut" } do
     posix.link("busybox", path .. "/bin/" .. applet, true)
   end
   helper.write(path .. "/etc/passwd",

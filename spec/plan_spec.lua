@@ -28,6 +28,10 @@ describe("plan.text", function()
     assert.equal("x a={} b={c=1 d={e=2}} f=1,2", plan.step_text { "x", f = { 1, 2 }, a = {},
       b = { d = { e = 2 }, c = 1 } })
   end)
+  it("writes nested tables in order, and both kinds of entries", function()
+    assert.equal("x data={a=1 b={}} list=1,2", plan.step_text { "x", list = { 1, 2 }, data = { b = {}, a = 1 } })
+    assert.equal("x data={1=one named=2}", plan.step_text { "x", data = { "one", named = 2 } })
+  end)
   it("shows nothing that a terminal obeys, and cuts long contents off", function()
     local text = plan.step_text { "mount.write", content = "\27[2J\n\r\0\127\255\"\\", target = "/x" }
     assert.equal([[mount.write target=/x content="\x1b[2J\n\x0d\x00\x7f\xff\"\\"]], text)
@@ -144,6 +148,69 @@ describe("a plan", function()
     local text = plan.text(c:compile())
     c:run()
     assert.equal(text:gsub("fds=[^\n]*", ""), plan.text(c.compiled):gsub("fds=[^\n]*", ""), nil)
+  end)
+end)
+
+teardown(helper.cleanup)
+
+describe("plan.diff of steps", function()
+  local function made(...)
+    local steps = {}
+    for i, name in ipairs { ... } do
+      steps[i] = { name }
+    end
+    return { namespaces = { "mnt" }, steps = steps }
+  end
+  it("finds what is missing, new and moved", function()
+    assert.equal("- b\n+ d\n", plan.diff_text(made("a", "b", "c"), made("a", "c", "d")))
+    assert.equal("", plan.diff_text(made("a"), made("a")))
+    assert.equal("+ a\n", plan.diff_text(made(), made("a")))
+    local other = made("a")
+    other.namespaces = { "mnt", "net" }
+    assert.equal("- namespaces mnt\n+ namespaces mnt net\n", plan.diff_text(made("a"), other))
+  end)
+  it("can be put together again", function()
+    math.randomseed(7)
+    for _ = 1, 50 do
+      local a, b = {}, {}
+      for i = 1, math.random(0, 12) do
+        a[i] = string.char(96 + math.random(4))
+      end
+      for i = 1, math.random(0, 12) do
+        b[i] = string.char(96 + math.random(4))
+      end
+      local left, right = {}, {}
+      for _, entry in ipairs(plan.diff(made(table.unpack(a)), made(table.unpack(b)))) do
+        if entry.op ~= "+" then
+          left[#left + 1] = entry.text
+        end
+        if entry.op ~= "-" then
+          right[#right + 1] = entry.text
+        end
+      end
+      table.remove(left, 1)
+      table.remove(right, 1)
+      assert.same(a, left)
+      assert.same(b, right)
+    end
+  end)
+end)
+
+describe("container:compile", function()
+  it("refuses steps that can't be", function()
+    for pattern, fields in pairs {
+      ["no primitive 'nope'"] = { rootfs = { { "nope" } } },
+      ["unknown field 'sorce'"] = { rootfs = { { "mount.bind", sorce = "/", target = "/" } } },
+      ["string expected, got number"] = { args = { "x", 1 } },
+      ["a step is a table, got string"] = { rootfs = { { "mount.tmpfs", target = "/" }, "x" } },
+    } do
+      fields.rootfs, fields.args = fields.rootfs or "/", fields.args or { "true" }
+      local err = helper.raises(function()
+        carton.container(fields):compile()
+      end)
+      assert.matches(pattern, tostring(err))
+      assert.matches("plan_spec.lua:%d+: ", tostring(err))
+    end
   end)
 end)
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The program: one Lua state with the core and all modules inside, one protected call, exit status.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,12 +142,39 @@ static void *allocate(void *ud, void *block, size_t old, size_t size) /* lua_All
 	return p;
 }
 
+/* Descriptors 0 to 2 are there, or what is opened first would be taken for them: those that the
+ * caller closed can neither be read nor written.
+ */
+static int keep_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+			return -1;
+	return 0;
+}
+
+/* What was printed has to have arrived. */
+static int finish_output(int status)
+{
+	int failed;
+
+	errno = 0;
+	failed = fflush(stdout) != 0 || ferror(stdout);
+	if (!failed)
+		return status;
+	fprintf(stderr, "carton: standard output: %s\n", errno ? strerror(errno) : "write error");
+	return status == 0 ? CARTON_EXIT_SETUP : status;
+}
+
 int main(int argc, char *argv[])
 {
 	lua_State *L;
 	int status = CARTON_EXIT_SETUP;
 
 	make_present();
+	if (keep_standard_descriptors() < 0)
+		return status;
 	L = lua_newstate(allocate, NULL);
 	if (!L) {
 		fprintf(stderr, "carton: not enough memory\n");
@@ -164,7 +193,5 @@ int main(int argc, char *argv[])
 		fprintf(stderr, "carton: %s\n", lua_tostring(L, -1));
 	}
 	lua_close(L);
-	if (fflush(stdout) != 0 && status == 0)
-		status = CARTON_EXIT_SETUP;
-	return status;
+	return finish_output(status);
 }

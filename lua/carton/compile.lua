@@ -212,6 +212,9 @@ local function add_root(add, fields, facts)
   local list = layout(fields)
   add { "mount.propagation", propagation = "rprivate" } -- nothing below reaches the host
   for _, step in ipairs(list) do
+    if type(step) ~= "table" then
+      core.misuse(("container: field 'rootfs': a step is a table, got %s"):format(type(step)))
+    end
     add(adapt(step, facts))
   end
   for _, mount in ipairs(fields.mounts or {}) do

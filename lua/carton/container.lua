@@ -56,6 +56,22 @@ local function check_kinds(fields)
   end
 end
 
+--- The recipe's line that is running, as messages begin with it; empty when none is.
+local function place()
+  return select(2, pcall(core.misuse, ""))
+end
+
+--- Call a function; of a mistake that shows only now it is said where the container was described.
+local function located(c, f, ...)
+  local ok, result = pcall(f, ...)
+  if ok then
+    return result
+  elseif type(result) == "string" and place() == "" then
+    result = (c.described or "") .. result
+  end
+  error(result, 0)
+end
+
 --- Not there yet, and never silently left out.
 local function check_later(fields)
   if fields.seccomp and fields.seccomp ~= nil then
@@ -199,7 +215,7 @@ function container.new(fields)
     copy[key] = value
   end
   check(copy)
-  return setmetatable({ fields = copy, name = copy.name, streams = {} }, meta)
+  return setmetatable({ fields = copy, name = copy.name, streams = {}, described = place() }, meta)
 end
 
 --- Tell whether something is a container.
@@ -209,11 +225,21 @@ function container.is_container(value)
   return getmetatable(value) == meta
 end
 
+local opened_at_start = { ["exec.descriptors"] = { "exec.setsid" }, ["namespace.enter"] = { "exec.setsid" } }
+
 --- Compile it into a plan, which needs no privilege and does nothing.
 -- @function container:compile
 -- @treturn table `{ steps = {...}, namespaces = {kinds} }`
+-- @raise a string: what is wrong with a step
 function methods:compile()
-  return compile.plan(self.fields)
+  return located(self, function()
+    local compiled, checked = compile.plan(self.fields), {}
+    for i, step in ipairs(compiled.steps) do -- what a start opens has just a name yet
+      checked[i] = opened_at_start[step[1]] or step
+    end
+    core.validate(checked)
+    return compiled
+  end)
 end
 
 --- Open the namespaces that are joined.
@@ -272,9 +298,9 @@ end
 --- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
   local stdio = require("carton.stdio")
-  local prepared = stdio.prepare(c.fields)
+  local prepared = located(c, stdio.prepare, c.fields)
   local opened = {}
-  local ok, result = pcall(function()
+  local ok, result = pcall(located, c, function()
     local compiled = make(prepared, opened)
     c.compiled = compiled
     return core.exec.spawn {
@@ -392,13 +418,12 @@ end
 -- @treturn table status, as of `wait`
 -- @raise `carton.error` of the step that failed
 function methods:run()
-  self:start()
-  if self.status then
-    return self.status
-  elseif self.terminal then
+  if self.fields.terminal and (self.status or not self.process) then
+    self.status, self.process = nil, nil
     return require("carton.terminal").foreground(self)
   end
-  return self:wait()
+  self:start()
+  return self.status or self:wait()
 end
 
 --- What the kernel keeps from the first process of a pid namespace: signals it has no handler for.

@@ -25,7 +25,7 @@ local function check_kernel(add)
   for _, call in ipairs(CALLS) do
     local has, why = host.probe(call)
     if not has then
-      add { name = "call " .. call, ok = NEEDED[call] and false or "warn", reason = why,
+      add { name = "call " .. call, ok = not NEEDED[call] and "warn", reason = why,
         remedy = NEEDED[call] and "Linux " .. NEEDED[call] .. " has it; a seccomp filter of an outer "
           .. "container may hide it" or nil }
     end

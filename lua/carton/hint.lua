@@ -87,13 +87,13 @@ function by_code.EPERM(err)
   elseif err.call == "prctl" or err.call == "capset" then
     return "a capability was asked for that this process itself does not have"
   elseif err.step == "mount.device" then
-    return "device nodes can't be made in a user namespace; bind = true binds the host's"
+    return "device nodes take CAP_MKNOD, outside of any user namespace; bind = true binds the host's"
   end
 end
 
 function by_code.EACCES(err)
-  if err.call == "program is on a noexec mount" then
-    return "the file system is mounted noexec"
+  if err.call == "is on a noexec mount" then
+    return nil -- which says it all
   elseif err.step == "exec.exec" then
     return "is it executable, and may that user search its directories?"
   end
@@ -126,6 +126,10 @@ function by_code.EINVAL(err)
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
   end
+end
+
+function by_code.EBUSY(err)
+  return err.call == "pivot_root" and "the new root has to be a mount of its own" or nil
 end
 
 function by_code.ENOSPC(err)

@@ -29,44 +29,56 @@ end
 
 local encode
 
-local function encode_list(list, indent)
+local function encode_list(list)
   local parts = {}
   for i, value in ipairs(list) do
-    parts[i] = encode(value, indent)
+    parts[i] = encode(value)
   end
   return "[" .. table.concat(parts, ", ") .. "]"
 end
 
-local function encode_object(object, indent)
-  local keys, parts = {}, {}
-  for key in pairs(object) do
-    keys[#keys + 1] = tostring(key)
+local function encode_object(object)
+  local keys, values, parts = {}, {}, {}
+  for key, value in pairs(object) do
+    local name = tostring(key)
+    keys[#keys + 1], values[name] = name, value
   end
   table.sort(keys)
   for i, key in ipairs(keys) do
-    local value = object[key]
-    if value == nil then
-      value = object[math.tointeger(key)]
-    end
-    parts[i] = quote(key) .. ": " .. encode(value, indent)
+    parts[i] = quote(key) .. ": " .. encode(values[key])
   end
   return "{" .. table.concat(parts, ", ") .. "}"
 end
 
-function encode(value, indent)
+--- Entries 1 to n and no other, or none at all.
+local function is_list(value)
+  local count = 0
+  for _ in pairs(value) do
+    count = count + 1
+  end
+  return count == #value
+end
+
+--- As short as it can be without becoming another number.
+local function float(value)
+  local text = ("%.14g"):format(value)
+  return tonumber(text) == value and text or ("%.17g"):format(value)
+end
+
+function encode(value)
   local kind = type(value)
   if kind == "string" then
     return quote(value)
   elseif math.type(value) == "float" and (value ~= value or math.abs(value) == math.huge) then
     return "null"
   elseif math.type(value) == "float" then
-    return ("%.14g"):format(value)
+    return float(value)
   elseif kind == "number" or kind == "boolean" then
     return tostring(value)
-  elseif kind == "table" and (#value > 0 or next(value) == nil) then
-    return encode_list(value, indent)
+  elseif kind == "table" and is_list(value) then
+    return encode_list(value)
   elseif kind == "table" then
-    return encode_object(value, indent)
+    return encode_object(value)
   elseif value == nil then
     return "null"
   end
@@ -75,7 +87,7 @@ function encode(value, indent)
 end
 
 --- Write a value as JSON.
--- @param value tables with entries 1 to n become arrays, others objects; an empty table an array;
+-- @param value tables with entries 1 to n and no other become arrays, others objects; an empty table an array;
 --   handles their type in angle brackets
 -- @treturn string one line
 -- @usage json.encode{ code = 0 }

@@ -88,6 +88,12 @@ function methods:container(c, call)
   local function add(part)
     token.parts[#token.parts + 1] = part
   end
+  if c.status then -- it has ended, or is only planned
+    add(self:timer(0, function()
+      call(c.status, c)
+    end))
+    return token
+  end
   for _, stream in ipairs(c.streams) do
     add(self:watch(stream.descriptor, stream.events, function(part)
       stdio.move(stream)

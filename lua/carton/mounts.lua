@@ -202,6 +202,8 @@ function mounts.step(mount)
   end
   if type(mount.target) ~= "string" then
     fail("field 'target': string expected, got %s", type(mount.target))
+  elseif mount.target == "" then
+    fail("field 'target' is empty; / is the root itself")
   end
   if mount.options ~= nil and type(mount.options) ~= "table" then
     fail("field 'options': list expected, got %s", type(mount.options))

@@ -12,8 +12,11 @@ for i, name in ipairs(first) do
   rank[name] = i
 end
 
---- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
-local function quote(text, whole)
+--- Write a string with nothing that a terminal would obey, whatever an image or a recipe calls its files.
+-- @tparam string text
+-- @tparam[opt=false] boolean whole do not cut it off
+-- @treturn string as it is where that is harmless, otherwise in quotes, its end left out when it is long
+function plan.quote(text, whole)
   if #text > SHOWN and not whole then
     text = text:sub(1, SHOWN) .. "..."
   end
@@ -44,21 +47,21 @@ end
 local function show(value, whole)
   local meta = getmetatable(value)
   if type(value) == "string" then
-    return quote(value, whole)
+    return plan.quote(value, whole)
   elseif type(value) == "userdata" or (type(meta) == "table" and meta.__name) then
     return "<" .. (meta and meta.__name or type(value)) .. ">"
   elseif type(value) ~= "table" then
     return tostring(value)
   end
-  local parts = {}
-  if #value > 0 or next(value) == nil then
+  local parts, keys = {}, sorted_keys(value)
+  if #keys == #value then
     for i, item in ipairs(value) do
       parts[i] = show(item, whole)
     end
     return #parts == 0 and "{}" or table.concat(parts, ",")
   end
-  for i, key in ipairs(sorted_keys(value)) do
-    parts[i] = tostring(key) .. "=" .. show(value[key], whole)
+  for i, key in ipairs(keys) do
+    parts[i] = plan.quote(tostring(key)) .. "=" .. show(value[key], whole)
   end
   return "{" .. table.concat(parts, " ") .. "}"
 end
@@ -68,21 +71,24 @@ end
 -- @tparam[opt=false] boolean whole do not cut long contents off
 -- @treturn string `mount.bind source=/usr target=/usr options=ro recursive=true`
 function plan.step_text(step, whole)
-  local parts = { step[1] }
+  local parts = { plan.quote(tostring(step[1])) }
   for _, key in ipairs(sorted_keys(step)) do
     if key ~= 1 then
-      parts[#parts + 1] = key .. "=" .. show(step[key], whole)
+      parts[#parts + 1] = plan.quote(tostring(key)) .. "=" .. show(step[key], whole)
     end
   end
   return table.concat(parts, " ")
+end
+
+local function namespaces(compiled)
+  return #compiled.namespaces > 0 and table.concat(compiled.namespaces, " ") or "none"
 end
 
 --- Write a plan, a line for each step; the namespaces that are new come first.
 -- @tparam table compiled from `container:compile`
 -- @treturn string with a newline at the end
 function plan.text(compiled)
-  local lines = { "new namespaces: " .. (#compiled.namespaces > 0
-    and table.concat(compiled.namespaces, " ") or "none") }
+  local lines = { "new namespaces: " .. namespaces(compiled) }
   for i, step in ipairs(compiled.steps) do
     lines[#lines + 1] = ("%3d  %s"):format(i, plan.step_text(step))
   end
@@ -113,7 +119,7 @@ function plan.json(compiled)
 end
 
 local function lines_of(compiled)
-  local lines = { "namespaces " .. table.concat(compiled.namespaces, " ") }
+  local lines = { "namespaces " .. namespaces(compiled) }
   for i, step in ipairs(compiled.steps) do
     lines[i + 1] = plan.step_text(step, true) -- what is different may come late
   end

@@ -48,58 +48,85 @@ local function copy_size(from, to)
   end
 end
 
---- Pass bytes from the caller's terminal in.
+--- Pass bytes from the caller's terminal in, and take no more from there than the container's takes.
 local function watch_input(session)
   local loop, input, near = session.loop, session.input, session.near
-  local pending = ""
-  local writing
+  local pending, last, reading, writing = "", "\n", nil, nil
+  local at_end, read
   local function flush()
     local written = near:write(pending) or 0
     pending = pending:sub(written + 1)
-    if pending == "" and writing then
-      loop:unwatch(writing)
-      writing = nil
-    elseif pending ~= "" and not writing then
-      writing = loop:watch(near, "w", flush)
+    if pending == "" then
+      if writing then
+        loop:unwatch(writing)
+        writing = nil
+      end
+      reading = reading or not at_end and loop:watch(input, "r", read)
+    else
+      if reading then
+        loop:unwatch(reading)
+        reading = nil
+      end
+      writing = writing or loop:watch(near, "w", flush)
     end
   end
-  loop:watch(input, "r", function(token)
+  function read()
     local data = input:read(4096)
     if data == nil then
-      loop:unwatch(token)
-      data = "\4" -- end of file, as a terminal says it
+      at_end = true
+      loop:unwatch(reading)
+      reading = nil
+      -- the end as a terminal says it; within a line, the first one only passes that on: termios(3) VEOF
+      data = (last == "\n" or last == "\r") and "\4" or "\4\4"
     end
-    pending = pending .. (data or "")
-    flush()
-  end)
+    if data then
+      last = data:sub(-1)
+      pending = pending .. data
+      flush()
+    end
+  end
+  reading = loop:watch(input, "r", read)
+end
+
+--- Write all of it, also to what does not block; an error is kept for the end.
+local function write_all(session, data)
+  local at = 1
+  while at <= #data do
+    local ok, written = pcall(session.output.write, session.output, data, at)
+    if not ok then
+      session.output, session.failure = nil, written
+      session.container:kill("SIGHUP") -- nobody looks any more
+      return
+    elseif written == false then
+      exec.poll { { session.output, "w" } }
+    end
+    at = at + (written or 0)
+  end
 end
 
 --- Pass bytes from the container out; true while there is more.
 local function pass_output(session)
   local data = session.near:read()
   if data and session.output then
-    local at = 1
-    while at <= #data do
-      local ok, written = pcall(session.output.write, session.output, data, at)
-      if not ok then
-        session.output = nil -- nobody looks any more
-        break
-      end
-      at = at + (written or 0)
-    end
+    write_all(session, data)
   end
   return data
 end
 
+--- Stop the program, then ourselves; from here it goes on when the shell says so.
 local function stop(session)
   local c = session.container
   give_back(session.raw)
   if not c.terminal then
-    c.process:kill("SIGSTOP")
+    if c.fields.init then
+      c.process:kill("SIGTSTP") -- which it passes on
+    else
+      c.process:kill("SIGSTOP", { group = true }) -- the first of a pid namespace obeys no other
+    end
   end
   exec.stop_self()
   if not c.terminal then
-    c.process:kill("SIGCONT")
+    c.process:kill("SIGCONT", { group = not c.fields.init })
   elseif session.input:is_terminal() then
     session.raw.saved = session.input:raw()
     copy_size(session.input, session.near)
@@ -121,17 +148,32 @@ local function watch_signals(session)
   end)
 end
 
---- Run a started container in the foreground until it ends.
+local function has_start_hooks(c)
+  local on = c.fields.on
+  return on and (on.created or on.started)
+end
+
+--- Run a container in the foreground until it ends; it is started when it was not.
 -- HUP, INT, QUIT, TERM, USR1 and USR2 go to its program; with a terminal of its own, what is typed and
 -- printed is passed on, its size follows, and the settings of the caller's terminal come back after any end.
--- @tparam container c a started one
+-- @tparam container c
 -- @treturn table status, as of `container:wait`
+-- @raise `carton.error`: what it printed on its terminal could not be passed on
 -- @see signalfd(2), pty(7)
 function terminal.foreground(c)
+  if not c.process and not c.status and has_start_hooks(c) then
+    c:start() -- a hook runs with signals as they were
+  end
   if c.status then
     return c.status
   end
   local signals <close> = setmetatable({ descriptor = exec.signals(BLOCKED) }, signals_meta)
+  if not c.process then -- from its first moment on, what is sent to us is passed on
+    c:start()
+  end
+  if c.status then
+    return c.status
+  end
   local input <close> = c.terminal and exec.descriptor(0)
   local output <close> = c.terminal and exec.descriptor(1)
   local session = { container = c, loop = require("carton.loop").new(), signals = signals,
@@ -160,6 +202,9 @@ function terminal.foreground(c)
   if c.terminal then
     while pass_output(session) do -- luacheck: ignore 542
     end
+  end
+  if session.failure then
+    error(session.failure, 0)
   end
   return status
 end

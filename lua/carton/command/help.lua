@@ -109,7 +109,12 @@ function help.run(argv)
         return 0
       end
     end
-    error({ usage = true, message = ("there is no command '%s'"):format(operands[1]) }, 0)
+    local own = require("carton.command").find(operands[1])
+    if not own then
+      error({ usage = true, message = ("there is no command '%s'"):format(operands[1]) }, 0)
+    end
+    io.write("Usage: ", own.usage or "carton " .. operands[1], "\n", own.summary and "\n" .. own.summary .. "\n"
+      or "")
   else
     io.write(parser():get_help(), "\n")
   end

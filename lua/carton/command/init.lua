@@ -40,7 +40,7 @@ local function conclude(result, run)
       return result.status.code
     end
     return run(result)
-  elseif math.type(result) == "integer" then
+  elseif math.type(result) == "integer" and result >= 0 and result <= 255 then
     return result
   elseif type(result) == "table" and result.cause and result.code then
     return result.code -- a status
@@ -48,13 +48,72 @@ local function conclude(result, run)
     return result == false and 1 or 0
   end
   error({ usage = true,
-    message = "a recipe returns a container, a status, a number or nothing, not a "
-      .. type(result) }, 0)
+    message = "a recipe returns a container, a status, a number from 0 to 255 or nothing, not "
+      .. (type(result) == "number" and tostring(result) or "a " .. type(result)) }, 0)
 end
 
 local function foreground(c)
-  c:start()
-  return (c.status or require("carton.terminal").foreground(c)).code
+  return require("carton.terminal").foreground(c).code
+end
+
+--- A variable that has to be closed: in its scope `return carton.container { ... }` is no tail call, which would
+-- take the recipe's line out of the messages about these fields.
+local PREFIX <const> = "local carton_recipe <close> = nil; "
+
+local function load_text(text, name)
+  if text:sub(1, 1) == "\27" then
+    error({ usage = true, message = name:sub(2) .. ": a recipe is text, not a compiled chunk" }, 0)
+  end
+  local chunk, message = load(PREFIX .. text, name, "t")
+  if not chunk then
+    error({ usage = true, message = message }, 0)
+  end
+  return chunk
+end
+
+--- As loadfile: a byte order mark and a first line that begins with # are left out.
+local function load_recipe(path)
+  local file, message = io.stdin, nil
+  if path ~= "-" then
+    file, message = io.open(path)
+  end
+  local text
+  if file then
+    text, message = file:read("a")
+  end
+  if not text then
+    error({ usage = true, message = file and path .. ": " .. message or message }, 0)
+  elseif path ~= "-" then
+    file:close()
+  end
+  text = text:gsub("^\xEF\xBB\xBF", ""):gsub("^#[^\n]*", "")
+  return load_text(text, path == "-" and "=stdin" or "@" .. path)
+end
+
+--- Tell whether an operand is a recipe, not the directory of a root file system.
+-- @tparam ?string path
+-- @treturn boolean
+function command.is_recipe(path)
+  if not path or path:find("%.lua$") then
+    return path ~= nil
+  end
+  local stat = host.stat(path)
+  return stat ~= nil and stat.type ~= "directory"
+end
+
+--- Refuse options that mean nothing for a recipe, which says these things itself.
+-- @tparam {table,...} list as of `options.parse`
+-- @tparam table values from there
+-- @tparam table allowed by key
+function command.refuse(list, values, allowed)
+  for _, option in ipairs(list) do
+    local name = option[1]:match("%-%-(%S+)")
+    local key = name:gsub("%-", "_")
+    if values[key] ~= nil and not allowed[key] then
+      error({ usage = true,
+        message = ("option '--%s' goes with a root file system, not with a recipe"):format(name) }, 0)
+    end
+  end
 end
 
 --- Run a recipe.
@@ -64,11 +123,12 @@ end
 -- @treturn int exit status
 function command.recipe(path, argv, run)
   set_arg(argv, 1)
-  local chunk, message = loadfile(path ~= "-" and path or nil, "t")
-  if not chunk then
-    error({ usage = true, message = message }, 0)
-  end
+  local chunk = load_recipe(path)
   return conclude(chunk(table.unpack(argv, 2)), run or foreground)
+end
+
+local function is_others(stat)
+  return (stat.uid ~= 0 and stat.uid ~= host.euid()) or tonumber(stat.mode:sub(-1), 8) & 2 ~= 0
 end
 
 --- A user's own command; refused when somebody else could have written it.
@@ -76,25 +136,36 @@ local function own_command(name)
   if not name:find("^[%w_-]+$") then
     return nil
   end
-  local config = host.getenv("XDG_CONFIG_HOME")
+  local config, home = host.getenv("XDG_CONFIG_HOME"), host.getenv("HOME")
   if not config or config == "" then
-    config = (host.getenv("HOME") or "") .. "/.config"
+    config = home and home ~= "" and home .. "/.config" or ""
   end
-  for _, directory in ipairs { config .. "/carton/commands", "/etc/carton/commands" } do
+  local places = { "/etc/carton/commands" }
+  if config:sub(1, 1) == "/" then
+    table.insert(places, 1, config .. "/carton/commands")
+  end
+  for _, directory in ipairs(places) do
     local path = directory .. "/" .. name .. ".lua"
-    local stat = directory:sub(1, 1) == "/" and host.stat(path)
+    local stat = host.stat(path)
     if stat then
-      if (stat.uid ~= 0 and stat.uid ~= host.euid()) or tonumber(stat.mode:sub(-1), 8) & 2 ~= 0 then
+      if is_others(stat) or is_others(host.stat(directory)) then
         error({ usage = true, message = path .. " may be written by others: it is not run" }, 0)
       end
-      return assert(loadfile(path, "t"))()
+      local module = load_recipe(path)(name)
+      if type(module) ~= "table" or type(module.run) ~= "function" then
+        error({ usage = true, message = path .. " returns no table with a function 'run'" }, 0)
+      end
+      return module
     end
   end
 end
 
 local commands = { run = true, plan = true, doctor = true, help = true }
 
-local function find(name)
+--- Find a command, built in or the user's own.
+-- @tparam string name
+-- @treturn ?table with `run(argv)`, and `summary` and `usage` for help
+function command.find(name)
   if commands[name] then
     return require("carton.command." .. name)
   end
@@ -110,10 +181,7 @@ local function code(argv, i)
   if not argv[i + 1] then
     error({ usage = true, message = "option '-e' needs CODE" }, 0)
   end
-  local chunk, message = load(argv[i + 1], "=(command line)", "t")
-  if not chunk then
-    error({ usage = true, message = message }, 0)
-  end
+  local chunk = load_text(argv[i + 1], "=(command line)")
   set_arg(argv, i + 1)
   return conclude(chunk(table.unpack(argv, i + 2)), foreground)
 end
@@ -129,7 +197,7 @@ local function dispatch(argv, i)
     io.stderr:write("usage: carton RECIPE.lua | ROOTFS COMMAND | COMMAND ...; see carton help\n")
     return SETUP
   elseif first == "-h" or first == "--help" then
-    return find("help").run(rest(argv, i + 1))
+    return command.find("help").run(rest(argv, i + 1))
   elseif first == "-V" or first == "--version" then
     return version()
   elseif first == "-e" then
@@ -141,7 +209,7 @@ local function dispatch(argv, i)
   elseif first:find("%.lua$") then
     return command.recipe(first, rest(argv, i))
   end
-  local found = not first:find("/", 1, true) and find(first)
+  local found = not first:find("/", 1, true) and command.find(first)
   if found then
     return found.run(rest(argv, i + 1)) or 0
   end
@@ -155,8 +223,11 @@ local function dispatch(argv, i)
   return command.recipe(first, rest(argv, i))
 end
 
---- 127 and 126 for a program that is not there or can't be executed, 125 for all else.
-local function status_of(err)
+--- Tell the exit status of a failure: 127 and 126 for a program that is not there or can't be executed, 125 for
+-- all else.
+-- @param err what was raised
+-- @treturn int
+function command.status_of(err)
   if type(err) == "table" and err.step == "exec.exec" then
     if err.code == "ENOENT" or err.code == "ENOTDIR" then
       return (err.call == "execve" or err.call == nil) and 127 or 126
@@ -166,13 +237,36 @@ local function status_of(err)
   return SETUP
 end
 
-local function describe(err)
-  if type(err) == "table" and err.usage then
-    return err.message
+--- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
+local function clean(text)
+  local parts, at = {}, 1
+  while at <= #text do
+    local _, bad = utf8.len(text, at)
+    local good = text:sub(at, (bad or #text + 1) - 1):gsub("[^\n\t\32-\126\128-\255]", function(c)
+      return ("\\x%02x"):format(c:byte())
+    end)
+    parts[#parts + 1] = good:gsub("\xC2([\x80-\x9F])", function(c) -- as C1 controls are in UTF-8
+      return ("\\x%02x"):format(c:byte())
+    end)
+    if not bad then
+      break
+    end
+    parts[#parts + 1] = ("\\x%02x"):format(text:byte(bad))
+    at = bad + 1
+  end
+  return table.concat(parts)
+end
+
+--- Say what went wrong, with a hint where looking finds one.
+-- @param err what was raised
+-- @treturn string
+function command.describe(err)
+  if type(err) == "table" and err.usage and type(err.message) == "string" then
+    return clean(err.message)
   elseif type(err) == "table" and err.step then
     err.hint = err.hint or require("carton.hint").find(err)
   end
-  return tostring(err)
+  return clean(tostring(err))
 end
 
 --- Run a command line.
@@ -194,8 +288,8 @@ function command.main(argv)
     return result
   end
   io.stdout:flush()
-  io.stderr:write("carton: ", describe(result), "\n", trace and trace .. "\n" or "")
-  return status_of(result)
+  io.stderr:write("carton: ", command.describe(result), "\n", trace and clean(trace) .. "\n" or "")
+  return command.status_of(result)
 end
 
 return command

@@ -19,53 +19,59 @@ local function all_options()
   return list
 end
 
---- The containers that a recipe starts or returns.
+--- The containers that a recipe starts or returns, also when it raises later because nothing has really run.
 local function containers_of(operands)
   local command, container = require("carton.command"), require("carton.container")
   local list = {}
-  container.planning = function(c)
-    list[#list + 1] = c
-  end
-  command.recipe(operands[1], operands, function(c)
-    list[#list + 1] = c
+  local function add(c) -- as it is now: handles may be closed later
+    list[#list + 1] = { name = c.name, compiled = c:compile() }
     return 0
-  end)
+  end
+  container.planning = add
+  local ok, err = pcall(command.recipe, operands[1], operands, add)
   container.planning = nil
-  if #list == 0 then
+  if not ok and #list == 0 then
+    error(err, 0)
+  elseif #list == 0 then
     error({ usage = true, message = operands[1] .. " makes no container" }, 0)
   end
-  return list
+  return list, not ok and err or nil
 end
 
 local function gather(values, operands)
-  if operands[1] and operands[1]:find("%.lua$") then
+  local command = require("carton.command")
+  if command.is_recipe(operands[1]) then
+    command.refuse(require("carton.command.run").options, values, {})
     return containers_of(operands)
   end
-  return { require("carton.command.run").container(values, operands) }
+  local c = require("carton.command.run").container(values, operands)
+  return { { name = c.name, compiled = c:compile() } }
 end
 
 function plan.run(argv)
   local values, operands = options.parse("plan", all_options(), argv)
   local writer = require("carton.plan")
-  local list = gather(values, operands)
+  local list, err = gather(values, operands)
   if values.diff then
     local other = gather({}, { values.diff })
-    for i, c in ipairs(list) do
-      if other[i] then
-        io.write(writer.diff_text(other[i]:compile(), c:compile()))
-      end
+    local none = { compiled = { namespaces = {}, steps = {} } }
+    for i = 1, math.max(#list, #other) do
+      io.write(writer.diff_text((other[i] or none).compiled, (list[i] or none).compiled))
     end
-    return 0
+    list = {}
   end
   for i, c in ipairs(list) do
     if values.json then
-      io.write(writer.json(c:compile()))
+      io.write(writer.json(c.compiled))
     else
       if #list > 1 then
-        io.write(i > 1 and "\n" or "", "container ", c.name or tostring(i), "\n")
+        io.write(i > 1 and "\n" or "", "container ", writer.quote(c.name or tostring(i)), "\n")
       end
-      io.write(writer.text(c:compile()))
+      io.write(writer.text(c.compiled))
     end
+  end
+  if err then -- after what was planned until then
+    error(err, 0)
   end
   return 0
 end

@@ -29,7 +29,7 @@ run.options = {
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
   { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "a resource limit" },
   { "--sysctl", arg = "NAME=VALUE", many = true, help = "a kernel parameter of its namespaces" },
-  { "--init", help = "run below a small init that reaps and passes signals on" },
+  { "--init", help = "run below a small init that reaps and passes signals on (the default on a terminal)" },
   { "--timeout", arg = "SECONDS", help = "kill it after so long" },
   { "--trace", optional = true, help = "say what each step took; --trace=json, --trace=svg for a picture" },
   { "--trace-file", arg = "FILE", help = "write that there instead of standard error" },
@@ -74,7 +74,9 @@ local function layout(rootfs, values)
   if values.bare then
     fields.system = false
   end
-  if rootfs == "host" then
+  if rootfs == "host" and (values.overlay or values.lower) then
+    fail("options '--overlay' and '--lower' go with a directory, not with 'host'")
+  elseif rootfs == "host" then
     return layouts.host { network = values.share_net, nestable = values.nestable,
       system = fields.system }
   elseif values.overlay or values.lower then
@@ -131,6 +133,9 @@ function run.container(values, operands)
     fail("a command is missing")
   end
   local terminal = values.terminal
+  if terminal and values.no_terminal then
+    fail("options '--terminal' and '--no-terminal' exclude each other")
+  end
   if terminal == nil and not values.no_terminal and not values.bare and on_terminal() then
     terminal = true
   end
@@ -157,43 +162,71 @@ function run.container(values, operands)
     no_new_privs = not values.new_privileges,
     rlimits = limits_of(values.rlimit),
     sysctl = pairs_of(values.sysctl, "--sysctl"),
-    init = values.init,
+    init = values.init or terminal or nil, -- the first of a pid namespace would not obey ^C
     timeout = timeout,
     trace = values.trace and true or nil,
   }
 end
 
-local function write(path, text)
-  if not path then
-    io.stderr:write(text)
-    return
+--- Open the files that are to be written before anything runs.
+local function open_reports(values)
+  local kind = values.trace == true and "text" or values.trace
+  if kind and kind ~= "text" and kind ~= "json" and kind ~= "svg" then
+    fail("option '--trace': 'json' or 'svg' expected")
+  elseif values.trace_file and not kind then
+    fail("option '--trace-file' goes with --trace")
   end
-  local core = require("carton.core")
-  local file <close> = core.check(io.open(path, "w"))
-  core.check(file:write(text))
+  local check = require("carton.core").check
+  local reports = { kind = kind }
+  reports.trace = values.trace_file and check(io.open(values.trace_file, "w"))
+  reports.status = values.status_file and check(io.open(values.status_file, "w"))
+  return reports
+end
+
+local function write(reports, name, path, text)
+  local file = reports[name]
+  reports[name] = nil
+  local ok, message, errno = file:write(text)
+  if ok then
+    ok, message, errno = file:close() -- only then it is said that the disk is full
+  end
+  if not ok then
+    require("carton.core").error { op = "write", path = path, message = message, errno = errno }
+  end
+end
+
+local function write_status(reports, values, status)
+  if reports.status then
+    write(reports, "status", values.status_file, require("carton.json").encode(status) .. "\n")
+  end
+end
+
+--- What failed is in the status file, too: `cause` is "setup".
+local function on_failure(reports, values)
+  return setmetatable({}, { __close = function(_, err)
+    if err ~= nil then
+      local command = require("carton.command")
+      write_status(reports, values, { cause = "setup", code = command.status_of(err),
+        message = command.describe(err) })
+    end
+  end })
 end
 
 --- Run a container in the foreground and say what was asked about it.
--- @tparam container c
--- @tparam table values of `options.parse`
--- @treturn int its exit status
-function run.foreground(c, values)
-  if values.trace then
-    c.fields.trace = true
+local function foreground(c, reports, values)
+  if not c.process then
+    c.fields.trace = reports.kind and true or c.fields.trace
   end
-  c:start()
-  local status = c.status or require("carton.terminal").foreground(c)
-  if values.trace then
-    local kind = values.trace == true and "text" or values.trace
-    local trace = require("carton.trace")
-    if kind ~= "text" and kind ~= "json" and kind ~= "svg" then
-      fail("option '--trace': 'json' or 'svg' expected")
+  local status = require("carton.terminal").foreground(c)
+  if reports.kind then
+    local text = require("carton.trace")[reports.kind](c)
+    if reports.trace then
+      write(reports, "trace", values.trace_file, text)
+    else
+      io.stderr:write(text)
     end
-    write(values.trace_file, trace[kind](c))
   end
-  if values.status_file then
-    write(values.status_file, require("carton.json").encode(status) .. "\n")
-  end
+  write_status(reports, values, status)
   return status.code
 end
 
@@ -201,18 +234,34 @@ end
 -- @tparam {string,...} operands
 -- @treturn int its exit status
 function run.classic(operands)
-  return run.foreground(run.container({}, operands), {})
+  return foreground(run.container({}, operands), {}, {})
+end
+
+local function recipe(operands, reports, values)
+  local command = require("carton.command")
+  command.refuse(run.options, values, { trace = true, trace_file = true, status_file = true })
+  local done
+  local code = command.recipe(operands[1], operands, function(c)
+    done = true
+    return foreground(c, reports, values)
+  end)
+  if not done then -- it has run all of its containers itself
+    write_status(reports, values, { cause = "exited", code = code })
+    if reports.kind then
+      fail("option '--trace': %s returns no container that is still to be run", operands[1])
+    end
+  end
+  return code
 end
 
 function run.run(argv)
   local values, operands = options.parse("run", run.options, argv)
-  local first = operands[1]
-  if first and first:find("%.lua$") then
-    return require("carton.command").recipe(first, operands, function(c)
-      return run.foreground(c, values)
-    end)
+  local reports = open_reports(values)
+  local guard <close> = on_failure(reports, values) -- luacheck: ignore guard
+  if require("carton.command").is_recipe(operands[1]) then
+    return recipe(operands, reports, values)
   end
-  return run.foreground(run.container(values, operands), values)
+  return foreground(run.container(values, operands), reports, values)
 end
 
 return run
