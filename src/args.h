@@ -17,6 +17,7 @@ struct carton_arena {
 	const char *step;  /* for messages: "mount.bind" */
 	const char *field; /* for messages: "target" */
 	lua_Integer index; /* of the step in its plan, 0: none */
+	bool absent;       /* the field was not given: its fallback is on top */
 };
 
 struct carton_field;

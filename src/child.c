@@ -13,7 +13,10 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	                             .parent = plan->parent,
 	                             .masked = -1,
 	                             .fresh = true};
-	long r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	long r;
+
+	sys_close(plan->near); /* or the end of the parent would go unnoticed */
+	r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	ctx.root = (int)r;
 	for (uint32_t i = 0; i < plan->nsteps && r >= 0; i++) {

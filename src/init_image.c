@@ -24,9 +24,10 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 
 	(void)field;
 	*(int64_t *)out = CARTON_UNSET;
-	if (!lua_isboolean(L, -1) && !lua_isinteger(L, -1))
-		carton_badfield(arena, "boolean expected, got %s", luaL_typename(L, -1));
-	if (!lua_isboolean(L, -1) || !lua_toboolean(L, -1))
+	if (arena->absent)
+		return;
+	carton_expect(arena, lua_isboolean(L, -1), "boolean");
+	if (!lua_toboolean(L, -1))
 		return;
 	h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);

@@ -74,7 +74,8 @@ void carton_decode_tree(struct carton_arena *arena, const struct carton_field *f
 	struct carton_tree *tree, *copy;
 	long fd;
 
-	if (field->fallback && lua_isinteger(L, -1) && lua_tointeger(L, -1) == CARTON_UNSET) {
+	(void)field;
+	if (arena->absent) {
 		*(int *)out = CARTON_UNSET;
 		return;
 	}

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -74,9 +75,14 @@ static int protected_main(lua_State *L)
 
 int main(int argc, char *argv[])
 {
-	lua_State *L = luaL_newstate();
+	lua_State *L;
 	int status = CARTON_EXIT_SETUP;
 
+	if (getauxval(AT_SECURE)) { /* whoever names the recipe would be who owns the program */
+		fprintf(stderr, "carton: does not run with set-user-ID or file capabilities\n");
+		return status;
+	}
+	L = luaL_newstate();
 	if (!L) {
 		fprintf(stderr, "carton: not enough memory\n");
 		return status;

@@ -64,7 +64,9 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			if (p->perform == carton_namespace_enter ||
 			    p->perform == carton_exec_fork ||
 			    p->perform == carton_namespace_time_offsets ||
-			    p->perform == carton_namespace_unshare)
+			    p->perform == carton_namespace_unshare ||
+			    /* the kernel sets it for all who share memory */
+			    p->perform == carton_privilege_oom_score_adj)
 				needs->own_memory = true;
 			if (p->perform == carton_exec_die_with_parent)
 				needs->parent = true;

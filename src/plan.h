@@ -18,6 +18,7 @@ struct carton_plan {
 	struct carton_trace *trace; /* one for each step, or NULL */
 	uint32_t *progress;         /* steps done so far, where the parent can see it */
 	int channel;                /* the child's end */
+	int near;                   /* the parent's end, which the child closes */
 	int parent;                 /* pidfd of the parent, or -1 */
 };
 

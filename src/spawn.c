@@ -89,7 +89,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 
 static struct spawn *new_spawn(lua_State *L)
 {
-	struct spawn *s = lua_newuserdatauv(L, sizeof(*s), 1);
+	struct spawn *s = lua_newuserdatauv(L, sizeof(*s), 2);
 
 	memset(s, 0, sizeof(*s));
 	s->channel = s->far = s->parent = s->dumpable = -1;
@@ -277,16 +277,19 @@ static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *
 		lua_error(L); /* spawn_finish() ends the child */
 }
 
+/* The child of a child goes on only when we have it in hand. */
 static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_plan *plan,
                             uint32_t step, int process, int fd)
 {
 	struct carton_handle *h;
+	char reply = 1;
 
 	if (plan->steps[step].perform == carton_exec_fork) {
 		s->helper = s->process->pid;
 		close(s->process->handle.fd);
 		s->process->handle.fd = fd;
 		s->process->pid = pid_of(fd);
+		send(s->channel, &reply, 1, MSG_NOSIGNAL);
 		return;
 	}
 	h = carton_newhandle(L, CARTON_DESCRIPTOR);
@@ -349,7 +352,9 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		report.text[sizeof(report.text) - 1] = '\0';
 		if (report.step == UINT32_MAX && needs->exec) /* the built-in init speaks of it */
 			report.step = needs->exec - 1;
-		if (n != sizeof(report) || report.step >= plan->nsteps) {
+		/* nobody speaks of another step than the one that is being done */
+		if (n != sizeof(report) || report.step >= plan->nsteps ||
+		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE)) {
 			if (fd >= 0)
 				close(fd);
 			fail_spawn(L, "recvmsg", EPROTO);
@@ -358,6 +363,8 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 			take_descriptor(L, s, plan, report.step, process, fd);
 			continue;
 		}
+		if (report.kind == CARTON_REPORT_FD)
+			fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
 		if (fd >= 0)
 			close(fd);
 		if (report.kind == CARTON_REPORT_SYNC &&
@@ -411,7 +418,7 @@ then
 */
 int carton_spawn(lua_State *L)
 {
-	struct carton_plan plan = {.channel = -1, .parent = -1};
+	struct carton_plan *plan;
 	struct carton_needs needs = {0};
 	struct spawn_fields f = {0};
 	struct clone_args args = {0};
@@ -427,8 +434,12 @@ int carton_spawn(lua_State *L)
 	luaL_checkstack(L, 30, NULL);
 	carton_newarena(L, &arena);
 	read_fields(L, &arena, &f);
-	carton_pack(&arena, f.steps, &plan, &needs);
-	share = MAY_SHARE && !needs.own_memory && !(f.namespaces & CLONE_NEWTIME);
+	/* not on the stack: an error in here leaves this function before the child is ended */
+	plan = carton_alloc(&arena, sizeof(*plan));
+	plan->parent = -1;
+	carton_pack(&arena, f.steps, plan, &needs);
+	/* who shares memory is killed together when a cgroup has none left */
+	share = MAY_SHARE && !needs.own_memory && !f.cgroup && !(f.namespaces & CLONE_NEWTIME);
 
 	s = new_spawn(L);
 	lua_toclose(L, lua_gettop(L));
@@ -436,12 +447,14 @@ int carton_spawn(lua_State *L)
 	process = lua_gettop(L);
 	lua_pushvalue(L, process); /* alive as long as what undoes the launch */
 	lua_setiuservalue(L, process - 1, 1);
+	lua_pushvalue(L, arena.anchor);
+	lua_setiuservalue(L, process - 1, 2);
 
 	s->shared_size = sizeof(uint32_t) * 4;
 	if (f.trace)
-		s->shared_size += plan.nsteps * sizeof(struct carton_trace);
+		s->shared_size += plan->nsteps * sizeof(struct carton_trace);
 	if (share && !f.trace) {
-		plan.progress = carton_alloc(&arena, sizeof(uint32_t));
+		plan->progress = carton_alloc(&arena, sizeof(uint32_t));
 	} else {
 		void *shared = mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE,
 		                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -449,9 +462,9 @@ int carton_spawn(lua_State *L)
 		if (shared == MAP_FAILED)
 			return fail_spawn(L, "mmap", errno);
 		s->shared = shared;
-		plan.progress = shared;
+		plan->progress = shared;
 		if (f.trace)
-			plan.trace = (struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
+			plan->trace = (struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
 	}
 	if (share) {
 		char *stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,
@@ -469,12 +482,12 @@ int carton_spawn(lua_State *L)
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return fail_spawn(L, "socketpair", errno);
-	s->channel = pair[0];
-	s->far = plan.channel = pair[1];
+	s->channel = plan->near = pair[0];
+	s->far = plan->channel = pair[1];
 	if (needs.parent) {
-		s->parent = plan.parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
+		s->parent = plan->parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
 		if (s->parent < 0)
-			return fail_spawn(L, "pidfd_open", -plan.parent);
+			return fail_spawn(L, "pidfd_open", -plan->parent);
 	}
 	args.flags |= f.namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
 	args.pidfd = (uint64_t)(uintptr_t)&pidfd;
@@ -486,7 +499,7 @@ int carton_spawn(lua_State *L)
 	/* no handler of ours may run in the child, on its stack and in our memory */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone_child(&args, &plan, share);
+	pid = clone_child(&args, plan, share);
 	if (pid > 0) {
 		s->process->handle.fd = pidfd;
 		s->process->pid = (pid_t)pid;
@@ -498,9 +511,9 @@ int carton_spawn(lua_State *L)
 	}
 	close(s->far);
 	s->far = -1;
-	follow(L, s, &f, &plan, &needs, process);
-	if (plan.trace) {
-		push_trace(L, &plan);
+	follow(L, s, &f, plan, &needs, process);
+	if (plan->trace) {
+		push_trace(L, plan);
 		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
 	}
 	lua_settop(L, process);

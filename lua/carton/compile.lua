@@ -10,6 +10,7 @@ local compile = {}
 
 local KINDS <const> = { "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts" }
 local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
 local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
 --- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
@@ -87,7 +88,7 @@ local function adapt(step, facts)
   elseif (name == "mount.proc" and not (facts.new.pid or facts.joined.pid))
     or (name == "mount.sysfs" and not (facts.new.net or facts.joined.net)) then
     return { "mount.bind", source = step.target, target = step.target, recursive = true,
-      options = step.options }
+      nofollow = step.nofollow, options = step.options }
   elseif name == "mount.mqueue" and not (facts.new.ipc or facts.joined.ipc) then
     return { "mount.bind", source = "/dev/mqueue", target = step.target, optional = true }
   end
@@ -139,6 +140,14 @@ local function user_step(user, map)
   if user == nil then
     return { "privilege.user", uid = 0, gid = 0 }
   elseif type(user) == "table" then
+    for key in pairs(user) do
+      if not USER[key] then
+        core.misuse(("container: field 'user': unknown field '%s'"):format(tostring(key)))
+      end
+    end
+    if user.uid == nil and user.user == nil then
+      core.misuse("container: field 'user': uid or user is missing")
+    end
     return { "privilege.user", uid = user.uid, gid = user.gid, user = user.user,
       group = user.group, groups = user.groups }
   end
@@ -228,6 +237,10 @@ local function add_root(add, fields, facts)
   end
   table.sort(names_of)
   for _, name in ipairs(names_of) do
+    local kind = name:find("^net[./]") and "net" or "ipc"
+    if not (facts.new[kind] or facts.joined[kind]) then
+      core.misuse(("container: field 'sysctl': %s is the host's own here"):format(name))
+    end
     add { "privilege.sysctl", name = name, value = tostring(fields.sysctl[name]) }
   end
   if fields.oom_score_adj then
@@ -325,7 +338,7 @@ function compile.plan(fields, given)
   add_process(add, fields)
   add_privileges(add, fields, facts)
   add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
-    init = fields.init or nil }
+    init = fields.init or nil, shield = not fields.init or nil }
   return { steps = steps, namespaces = facts.late and {} or names(facts.new), map = facts.map,
     facts = facts }
 end
@@ -383,7 +396,8 @@ function compile.exec(fields, c, given)
   facts.ownroot = false
   add_privileges(add, fields, facts)
   listen.LISTEN_PID = nil
-  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path }
+  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
+    shield = true }
   return { steps = steps, namespaces = {}, facts = facts }
 end
 

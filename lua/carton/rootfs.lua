@@ -45,11 +45,12 @@ local function append(list, ...)
 end
 
 local function proc()
-  return { { "mount.proc", target = "/proc", options = SAFE } }
+  return { { "mount.proc", target = "/proc", nofollow = true, options = SAFE } }
 end
 
 local function sys()
-  return { { "mount.sysfs", target = "/sys", options = { "nosuid", "nodev", "noexec", "ro" } } }
+  return { { "mount.sysfs", target = "/sys", nofollow = true,
+    options = { "nosuid", "nodev", "noexec", "ro" } } }
 end
 
 local function dev()
