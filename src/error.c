@@ -298,6 +298,7 @@ static int core_check(lua_State *L)
 {
 	if (lua_toboolean(L, 1))
 		return lua_gettop(L);
+	lua_settop(L, 3);
 	carton_where(L);
 	lua_createtable(L, 0, 4);
 	if (lua_rawlen(L, -2) > 2) {
