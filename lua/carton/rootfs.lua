@@ -45,12 +45,11 @@ local function append(list, ...)
 end
 
 local function proc()
-  return { { "mount.proc", target = "/proc", nofollow = true, options = SAFE } }
+  return { { "mount.proc", target = "/proc", options = SAFE } }
 end
 
 local function sys()
-  return { { "mount.sysfs", target = "/sys", nofollow = true,
-    options = { "nosuid", "nodev", "noexec", "ro" } } }
+  return { { "mount.sysfs", target = "/sys", options = { "nosuid", "nodev", "noexec", "ro" } } }
 end
 
 local function dev()
