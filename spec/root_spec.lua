@@ -184,17 +184,16 @@ describe("a lookup in a root", function()
   end)
 end)
 
---- A process that keeps turning `swap` from a directory into a link and back, until it is ended.
+--- A process that keeps turning `swap` from a link to `good` into one of others and back, until it is ended.
 local function swapper(path, targets)
+  posix.link("good", path .. "/swap", true)
   local pid = posix.fork()
   if pid == 0 then
     local began, i = carton.host.monotonic(), 0
     while carton.host.monotonic() - began < 60 do
       i = i + 1
-      os.rename(path .. "/swap", path .. "/real")
-      posix.link(targets[i % #targets + 1], path .. "/swap", true)
-      os.remove(path .. "/swap")
-      os.rename(path .. "/real", path .. "/swap")
+      posix.link(i % 2 == 0 and "good" or targets[i // 2 % #targets + 1], path .. "/next", true)
+      os.rename(path .. "/next", path .. "/swap")
     end
     posix._exit(0)
   end
@@ -209,9 +208,9 @@ describe("a race for a link", function()
     helper.isolated(function()
       local base, path, canary = place()
       mount.bind { source = base, target = base, recursive = true }
-      posix.mkdir(path .. "/swap")
-      posix.mkdir(path .. "/swap/dir")
-      helper.write(path .. "/swap/file", "x")
+      posix.mkdir(path .. "/good")
+      posix.mkdir(path .. "/good/dir")
+      helper.write(path .. "/good/file", "x")
       local before = snapshot(canary)
       local running <close> = swapper(path, { -- luacheck: ignore running
         canary, "../canary", "dir/../../canary", "/../canary", "/proc/self/root" .. canary })
@@ -237,7 +236,7 @@ describe("a race for a link", function()
   end)
   it("is not won while containers start either", function()
     local _, path, canary = place()
-    posix.mkdir(path .. "/swap")
+    posix.mkdir(path .. "/good")
     for _, name in ipairs { "bin", "sys", "dev", "etc" } do
       posix.mkdir(path .. "/" .. name)
     end
