@@ -342,8 +342,7 @@ void carton_decode_integer(struct carton_arena *arena, const struct carton_field
 void carton_decode_id(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
 	carton_decode_integer(arena, field, out);
-	if (!arena->absent &&
-	    (*(int64_t *)out < 0 || *(int64_t *)out >= UINT32_MAX))
+	if (!arena->absent && (*(int64_t *)out < 0 || *(int64_t *)out >= UINT32_MAX))
 		carton_badfield(arena, "an id is from 0 to 4294967294");
 }
 

@@ -11,6 +11,7 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	struct carton_context ctx = {.proc = -1,
 	                             .channel = plan->channel,
 	                             .parent = plan->parent,
+	                             .image = plan->image,
 	                             .masked = -1,
 	                             .fresh = true};
 	long r;

@@ -167,8 +167,8 @@ int carton_raise(lua_State *L, const char *op, const char *path, int errnum)
 	return carton_raise_failure(L, &failure);
 }
 
-/* Words may come from an image, and a terminal obeys more than letters: the text on top of the stack
- * without control characters. */
+/* Words may come from an image, and a terminal obeys more than letters: the text on top of the
+ * stack without control characters. */
 static void push_printable(lua_State *L)
 {
 	size_t length;

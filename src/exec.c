@@ -145,7 +145,8 @@ static int move_up(int *fd, int above)
 
 static int place(struct carton_context *ctx, const int *items, int count)
 {
-	int *own[] = {&ctx->root, &ctx->proc, &ctx->channel, &ctx->parent, &ctx->masked};
+	int *own[] = {&ctx->root,   &ctx->proc,  &ctx->channel,
+	              &ctx->parent, &ctx->image, &ctx->masked};
 	int fds[CARTON_FDS_MAX];
 	long r = 0;
 
@@ -322,13 +323,16 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	static const char *const nothing[] = {NULL};
 	const char **init = f->args.items - CARTON_ARGS_SPARE;
 	char number[24];
+	int64_t image = f->init != CARTON_UNSET ? f->init : f->shield;
 	long r;
 
+	if (ctx->image >= 0)
+		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
 	if (ctx->fresh)
 		reset_signals();
-	if (f->init == CARTON_UNSET && f->shield == CARTON_UNSET) {
+	if (image == CARTON_UNSET) {
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;
 	}
@@ -338,6 +342,6 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	*put_number(number, ctx->channel < 0 ? UINT32_MAX : (uint64_t)ctx->channel) = '\0';
 	r = ctx->channel < 0 ? 0 : sys_fcntl(ctx->channel, F_SETFD, 0);
 	if (r == 0)
-		r = sys_call(SYS_execveat, f->init != CARTON_UNSET ? f->init : f->shield, "", init, env, AT_EMPTY_PATH);
+		r = sys_call(SYS_execveat, image, "", init, env, AT_EMPTY_PATH);
 	return carton_fail(ctx, CARTON_CALL_EXECVE, r);
 }

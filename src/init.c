@@ -72,15 +72,11 @@ static _Noreturn void run_program(int channel, const char *const args[], const c
 	execute_program(channel, args, env);
 }
 
-/* "carton-exec", as against "carton-init" */
-static bool becomes_program(const char *name)
+static bool is_called(const char *name, const char *own)
 {
-	static const char own[] = "carton-exec";
-	size_t n = 0;
-
-	while (own[n] && name[n] == own[n])
-		n++;
-	return own[n] == name[n];
+	while (*own && *name == *own)
+		name++, own++;
+	return *own == *name;
 }
 
 /* Take in all who have ended, ours and those whose parents left them; exit with our own. */
@@ -109,12 +105,13 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	int channel;
 	long pid, sig;
 
-	if (argc < 4)
+	/* a payload's own link to this file comes with a name of its own */
+	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-exec")))
 		sys_exit(CARTON_EXIT_SETUP);
 	channel = parse_number(args[1]);
 	if (channel >= 0)
 		sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
-	if (becomes_program(args[0]))
+	if (is_called(args[0], "carton-exec"))
 		execute_program(channel, args + 2, env);
 	mask_signals(EVERY_SIGNAL);
 	{

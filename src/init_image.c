@@ -20,7 +20,7 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 {
 	lua_State *L = arena->L;
 	struct carton_handle *h;
-	int en, high;
+	int en;
 
 	(void)field;
 	*(int64_t *)out = CARTON_UNSET;
@@ -40,14 +40,6 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 		en = errno;
 		carton_raise(L, "init", "memfd", en);
 	}
-	/* out of the way of the descriptors that the program gets */
-	high = fcntl(h->fd, F_DUPFD_CLOEXEC, CARTON_FDS_MAX);
-	if (high < 0) {
-		en = errno;
-		carton_raise(L, "init", "memfd", en);
-	}
-	close(h->fd);
-	h->fd = high;
 	*(int64_t *)out = h->fd;
 	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
 }

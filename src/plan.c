@@ -39,6 +39,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 	if (n > STEPS_LIMIT)
 		carton_badfield(arena, "more than %d steps", STEPS_LIMIT);
 	plan->nsteps = (uint32_t)n;
+	plan->image = -1;
 	plan->steps = carton_alloc(arena, (n + 1) * sizeof(plan->steps[0]));
 	for (lua_Unsigned i = 1; i <= n; i++) {
 		const struct carton_primitive *p = NULL;
@@ -70,8 +71,12 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 				needs->own_memory = true;
 			if (p->perform == carton_exec_die_with_parent)
 				needs->parent = true;
-			if (p->perform == carton_exec_exec)
+			if (p->perform == carton_exec_exec) {
+				const struct step_exec *f = fields;
+
 				needs->exec = (uint32_t)i;
+				plan->image = (int)(f->init != CARTON_UNSET ? f->init : f->shield);
+			}
 		}
 		lua_pop(L, 1);
 	}

@@ -20,6 +20,7 @@ struct carton_plan {
 	int channel;                /* the child's end */
 	int near;                   /* the parent's end, which the child closes */
 	int parent;                 /* pidfd of the parent, or -1 */
+	int image;                  /* memfd of the init that exec.exec begins with, or -1 */
 };
 
 /* Obey a plan in a new process: child.c */

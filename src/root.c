@@ -166,8 +166,8 @@ bool carton_is_regular(int fd, const struct stat *st)
 {
 	struct statfs fs;
 
-	return S_ISREG(st->st_mode) && sys_fstatfs(fd, &fs) == 0 &&
-	       fs.f_type != PROC_SUPER_MAGIC && fs.f_type != SYSFS_MAGIC;
+	return S_ISREG(st->st_mode) && sys_fstatfs(fd, &fs) == 0 && fs.f_type != PROC_SUPER_MAGIC &&
+	       fs.f_type != SYSFS_MAGIC;
 }
 
 static bool is_proc_root(int fd)

@@ -464,7 +464,8 @@ int carton_spawn(lua_State *L)
 		s->shared = shared;
 		plan->progress = shared;
 		if (f.trace)
-			plan->trace = (struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
+			plan->trace =
+				(struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
 	}
 	if (share) {
 		char *stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,

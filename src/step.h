@@ -112,6 +112,7 @@ struct carton_context {
 	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
 	int channel;    /* socket to the parent, -1 outside of a plan */
 	int parent;     /* pidfd of the parent, -1 outside of a plan */
+	int image;      /* memfd of the init, -1 outside of a plan, or without one */
 	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
 	bool fresh;     /* in a plan (a new process), not in the calling process */
 	bool denied;    /* setgroups(2) is, in the user namespace that was made or entered */
