@@ -65,7 +65,10 @@ describe("the caller's own program #userns", function()
   end)
   it("is out of sight of those inside while another program enters", function()
     local caught = helper.rootfs(true)
-    local c <close> = container { rootfs = caught, args = { "sh", "-c", [[
+    local ids = { { container_id = 0, host_id = 200000, size = 1000 } }
+    posix.chmod(caught .. "/tmp", "rwxrwxrwx")
+    local c <close> = container { rootfs = caught, capabilities = "all", -- as mighty as who enters
+      idmap = helper.is_root and { uids = ids, gids = ids } or "single", args = { "sh", "-c", [[
       while :; do for p in /proc/[0-9]*; do
         exe=$(readlink $p/exe) && case $exe in *busybox*|*memfd*) ;; *) echo "$exe" >>/tmp/caught;; esac
       done; done]] } }
@@ -76,6 +79,24 @@ describe("the caller's own program #userns", function()
     end
     c:close()
     assert.is_nil(host.stat(caught .. "/tmp/caught") and helper.read(caught .. "/tmp/caught"))
+  end)
+  it("is out of sight from the moment of entering, even for who may do anything inside", function()
+    local ids = { { container_id = 0, host_id = 200000, size = 1000 } }
+    local c <close> = container { capabilities = "all",
+      idmap = helper.is_root and { uids = ids, gids = ids } or "single" }
+    c:start()
+    local seen
+    local p <close> = exec.spawn { steps = {
+      { "namespace.enter", process = c.process, kinds = { "user", "mnt", "pid" } }, { "exec.fork" },
+      { "sync", name = "look" }, { "exec.exec", args = { "/bin/true" } } },
+      sync = { look = function()
+        local e <close> = c:exec { args = { "sh", "-c", "ls /proc; readlink /proc/[0-9]*/exe" }, stdin = "null",
+          stdout = "capture", stderr = "null", capabilities = "all" }
+        seen = e:wait(10).stdout
+      end } }
+    assert.equal(0, p:wait().code)
+    assert.matches("busybox", seen)
+    assert.is_nil(seen:find(own(), 1, true), seen)
   end)
   it("and its memory are closed to others with the privileges of the program to come", function()
     local drop = { "privilege.capabilities", permitted = {}, effective = {}, inheritable = {},
