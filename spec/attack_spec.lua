@@ -90,7 +90,7 @@ describe("the caller's own program #userns", function()
       { "namespace.enter", process = c.process, kinds = { "user", "mnt", "pid" } }, { "exec.fork" },
       { "sync", name = "look" }, { "exec.exec", args = { "/bin/true" } } },
       sync = { look = function()
-        local e <close> = c:exec { args = { "sh", "-c", "ls /proc; readlink /proc/[0-9]*/exe" }, stdin = "null",
+        local e <close> = c:exec { args = { "sh", "-c", "for p in /proc/[0-9]*; do readlink $p/exe; done" }, stdin = "null",
           stdout = "capture", stderr = "null", capabilities = "all" }
         seen = e:wait(10).stdout
       end } }
@@ -157,8 +157,13 @@ describe("the caller's descriptors #userns", function()
           assert.equal("table", type(helper.raises(shell, "", { rootfs = root, args = args })))
         end
       end
-      local err = helper.raises(shell, "", { cwd = ("/proc/self/fd/%d"):format(fd) })
-      assert.equal("exec.chdir", err.step)
+      -- one of them is the root itself, which is as good as any other directory inside
+      local ok, result = pcall(shell, "ls evil; pwd", { cwd = ("/proc/self/fd/%d"):format(fd) })
+      if ok then
+        assert.equal("/\n", result.stdout)
+      else
+        assert.equal("exec.chdir", result.step)
+      end
     end
     for i = 2, #held do
       posix.close(held[i])
