@@ -102,7 +102,8 @@ describe("the caller's own program #userns", function()
     local drop = { "privilege.capabilities", permitted = {}, effective = {}, inheritable = {},
       bounding = helper.is_root and {} or nil }
     local looked
-    local p <close> = exec.spawn { steps = { drop, { "sync", name = "look" }, { "exec.exec", args = { "/bin/true" } } },
+    local p <close> = exec.spawn { steps = { drop, { "sync", name = "look" },
+      { "exec.exec", args = { "/bin/true" } } },
       sync = { look = function(process)
         local reader <close> = exec.spawn { steps = { drop, { "exec.exec", args = { "/bin/sh", "-c",
           ("readlink /proc/%d/exe || dd if=/proc/%d/mem count=0 2>/dev/null"):format(process:pid(), process:pid()) },

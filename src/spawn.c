@@ -343,7 +343,7 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 
 	for (;;) {
 		n = receive(s->channel, &report, &fd);
-		if (n == 0) {
+		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
 			conclude(L, s, f, plan, needs);
 			return;
 		}
