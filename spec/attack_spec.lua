@@ -90,7 +90,8 @@ describe("the caller's own program #userns", function()
       { "namespace.enter", process = c.process, kinds = { "user", "mnt", "pid" } }, { "exec.fork" },
       { "sync", name = "look" }, { "exec.exec", args = { "/bin/true" } } },
       sync = { look = function()
-        local e <close> = c:exec { args = { "sh", "-c", "for p in /proc/[0-9]*; do readlink $p/exe; done" }, stdin = "null",
+        local e <close> = c:exec { args = { "sh", "-c", "for p in /proc/[0-9]*; do readlink $p/exe; done" },
+          stdin = "null",
           stdout = "capture", stderr = "null", capabilities = "all" }
         seen = e:wait(10).stdout
       end } }
