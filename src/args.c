@@ -149,7 +149,8 @@ void carton_decode(struct carton_arena *arena, int index, const struct carton_fi
 		lua_pushstring(L, f->name);
 		lua_rawget(L, index);
 		arena->field = f->name;
-		if (lua_isnil(L, -1) && f->fallback) {
+		arena->absent = lua_isnil(L, -1) && f->fallback;
+		if (arena->absent) {
 			lua_pop(L, 1);
 			push_fallback(L, f->fallback);
 		}
@@ -341,8 +342,7 @@ void carton_decode_integer(struct carton_arena *arena, const struct carton_field
 void carton_decode_id(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
 	carton_decode_integer(arena, field, out);
-	if (!(field->fallback && *(int64_t *)out == CARTON_UNSET) &&
-	    (*(int64_t *)out < 0 || *(int64_t *)out >= UINT32_MAX))
+	if (!arena->absent && (*(int64_t *)out < 0 || *(int64_t *)out >= UINT32_MAX))
 		carton_badfield(arena, "an id is from 0 to 4294967294");
 }
 
@@ -370,6 +370,8 @@ void carton_decode_mask(struct carton_arena *arena, const struct carton_field *f
 	uint32_t mode;
 
 	carton_decode_mode(arena, field, &mode);
+	if (mode > 0777)
+		carton_badfield(arena, "'%s' is not a mask", lua_tostring(arena->L, -1));
 	*(int64_t *)out = mode;
 }
 

@@ -8,15 +8,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct carton_handle;
+
 /* Memory for a plan: userdata chunks that never move, held by one Lua table with all handles. */
 struct carton_arena {
 	lua_State *L;
 	int anchor; /* stack index of the table */
 	char *at;
 	size_t left;
-	const char *step;  /* for messages: "mount.bind" */
-	const char *field; /* for messages: "target" */
-	lua_Integer index; /* of the step in its plan, 0: none */
+	const char *step;            /* for messages: "mount.bind" */
+	const char *field;           /* for messages: "target" */
+	lua_Integer index;           /* of the step in its plan, 0: none */
+	struct carton_handle *image; /* the init in memory, made for an exec step; or NULL */
+	bool absent;                 /* the field was not given: its fallback is on top */
 };
 
 struct carton_field;

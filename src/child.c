@@ -11,9 +11,14 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	struct carton_context ctx = {.proc = -1,
 	                             .channel = plan->channel,
 	                             .parent = plan->parent,
+	                             .image = plan->image,
 	                             .masked = -1,
 	                             .fresh = true};
-	long r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	long r;
+
+	if (plan->near >= 0)
+		sys_close(plan->near); /* or the end of the parent would go unnoticed */
+	r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	ctx.root = (int)r;
 	for (uint32_t i = 0; i < plan->nsteps && r >= 0; i++) {

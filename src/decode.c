@@ -142,12 +142,7 @@ static int to_descriptor(struct carton_arena *arena, const char *tname)
 
 void carton_decode_handle(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
-	if (field->fallback && lua_isinteger(arena->L, -1))
-		*(int *)out = CARTON_UNSET;
-	else
-		*(int *)out = to_descriptor(arena, field->aux);
-	if (lua_isinteger(arena->L, -1) && lua_tointeger(arena->L, -1) != CARTON_UNSET)
-		carton_badfield(arena, "handle expected, got number");
+	*(int *)out = arena->absent ? CARTON_UNSET : to_descriptor(arena, field->aux);
 }
 
 void carton_decode_handles(struct carton_arena *arena, const struct carton_field *field, void *out)
@@ -178,8 +173,11 @@ void carton_decode_fds(struct carton_arena *arena, const struct carton_field *fi
 		if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) {
 			items[i] = CARTON_UNSET;
 		} else if (lua_isinteger(L, -1)) {
-			if (lua_tointeger(L, -1) < 0 || lua_tointeger(L, -1) > INT32_MAX)
-				carton_badfield(arena, "a descriptor is not negative");
+			/* open now, or it could become the number of one of our own */
+			if (lua_tointeger(L, -1) < 0 || lua_tointeger(L, -1) > INT32_MAX ||
+			    sys_fcntl((int)lua_tointeger(L, -1), F_GETFD, 0) < 0)
+				carton_badfield(arena, "%I is not an open descriptor",
+				                (LUAI_UACINT)lua_tointeger(L, -1));
 			items[i] = (int)lua_tointeger(L, -1);
 		} else {
 			items[i] = to_descriptor(arena, NULL);

@@ -7,6 +7,7 @@ carton.error: the one object that is raised, and errno by name.
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -166,6 +167,23 @@ int carton_raise(lua_State *L, const char *op, const char *path, int errnum)
 	return carton_raise_failure(L, &failure);
 }
 
+/* Words may come from an image, and a terminal obeys more than letters: the text on top of the
+ * stack without control characters. */
+static void push_printable(lua_State *L)
+{
+	size_t length;
+	const char *text = lua_tolstring(L, -1, &length);
+	luaL_Buffer buffer;
+	char *copy = luaL_buffinitsize(L, &buffer, length);
+
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		copy[i] = (c < ' ' && c != '\n' && c != '\t') || c == 0x7f ? '?' : text[i];
+	}
+	luaL_pushresultsize(&buffer, length);
+}
+
 /* where: step source on path: reason (CODE): text; hint */
 static int error_tostring(lua_State *L)
 {
@@ -227,6 +245,7 @@ static int error_tostring(lua_State *L)
 		if (!lua_isstring(L, i))
 			return luaL_error(L, "carton.error: a field is not a string");
 	lua_concat(L, parts);
+	push_printable(L);
 	return 1;
 }
 
@@ -279,6 +298,7 @@ static int core_check(lua_State *L)
 {
 	if (lua_toboolean(L, 1))
 		return lua_gettop(L);
+	lua_settop(L, 3);
 	carton_where(L);
 	lua_createtable(L, 0, 4);
 	if (lua_rawlen(L, -2) > 2) {
@@ -297,18 +317,26 @@ static int core_check(lua_State *L)
 	return lua_error(L);
 }
 
+/* Whether what was raised, on top of the stack, is a carton.error. */
+static bool is_error(lua_State *L)
+{
+	bool same;
+
+	if (!lua_istable(L, -1) || !lua_getmetatable(L, -1))
+		return false;
+	luaL_getmetatable(L, CARTON_ERROR);
+	same = lua_rawequal(L, -1, -2);
+	lua_pop(L, 2);
+	return same;
+}
+
 static int try_finish(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)ctx;
 	if (status == LUA_OK || status == LUA_YIELD)
 		return lua_gettop(L);
-	if (!luaL_testudata(L, -1, CARTON_ERROR) && !lua_istable(L, -1))
+	if (!is_error(L))
 		return lua_error(L); /* a bug, not an answer */
-	if (!luaL_getmetafield(L, -1, "__name") || strcmp(lua_tostring(L, -1), CARTON_ERROR) != 0) {
-		lua_settop(L, -2);
-		return lua_error(L);
-	}
-	lua_pop(L, 1);
 	luaL_tolstring(L, -1, NULL);
 	lua_getfield(L, -2, "errno");
 	lua_pushnil(L);

@@ -48,20 +48,26 @@ static int send_report(struct carton_context *ctx, uint32_t kind, int fd)
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_SEND, r) : 0;
 }
 
-int carton_exec_sync(struct carton_context *ctx, const void *fields)
+/* Go on only when the parent says so. */
+static int await_reply(struct carton_context *ctx)
 {
 	char reply = 0;
-	long r = send_report(ctx, CARTON_REPORT_SYNC, -1);
+	long r;
 
-	(void)fields;
-	if (r < 0)
-		return (int)r;
 	do
 		r = sys_read(ctx->channel, &reply, 1);
 	while (r == -EINTR);
 	if (r == 1 && reply == 1)
 		return 0;
 	return carton_fail(ctx, CARTON_CALL_CHECK_SYNC, r < 0 ? r : -ECANCELED);
+}
+
+int carton_exec_sync(struct carton_context *ctx, const void *fields)
+{
+	int r = send_report(ctx, CARTON_REPORT_SYNC, -1);
+
+	(void)fields;
+	return r < 0 ? r : await_reply(ctx);
 }
 
 int carton_exec_chdir(struct carton_context *ctx, const void *fields)
@@ -139,7 +145,8 @@ static int move_up(int *fd, int above)
 
 static int place(struct carton_context *ctx, const int *items, int count)
 {
-	int *own[] = {&ctx->root, &ctx->proc, &ctx->channel, &ctx->parent, &ctx->masked};
+	int *own[] = {&ctx->root,   &ctx->proc,  &ctx->channel,
+	              &ctx->parent, &ctx->image, &ctx->masked};
 	int fds[CARTON_FDS_MAX];
 	long r = 0;
 
@@ -229,6 +236,8 @@ int carton_exec_terminal(struct carton_context *ctx, const void *fields)
 		r = bind_console(ctx, f->console, far);
 	if (r >= 0)
 		r = send_report(ctx, CARTON_REPORT_FD, near);
+	if (r >= 0)
+		r = await_reply(ctx);
 	if (near >= 0)
 		sys_close(near);
 	if (r < 0)
@@ -287,7 +296,7 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 	args.pidfd = (uint64_t)r;
 	r = send_report(ctx, CARTON_REPORT_FD, (int)args.pidfd);
 	sys_close((int)args.pidfd);
-	return (int)r;
+	return r < 0 ? (int)r : await_reply(ctx);
 }
 
 /* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
@@ -316,22 +325,25 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	static const char *const nothing[] = {NULL};
 	const char **init = f->args.items - CARTON_ARGS_SPARE;
 	char number[24];
+	int64_t image = f->init != CARTON_UNSET ? f->init : f->shield;
 	long r;
 
+	if (ctx->image >= 0)
+		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
 	if (ctx->fresh)
 		reset_signals();
-	if (f->init == CARTON_UNSET) {
+	if (image == CARTON_UNSET) {
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;
 	}
-	init[0] = "carton-init";
+	init[0] = f->init != CARTON_UNSET ? "carton-init" : "carton-exec";
 	init[1] = number;
 	init[2] = f->path ? f->path : "";
 	*put_number(number, ctx->channel < 0 ? UINT32_MAX : (uint64_t)ctx->channel) = '\0';
 	r = ctx->channel < 0 ? 0 : sys_fcntl(ctx->channel, F_SETFD, 0);
 	if (r == 0)
-		r = sys_call(SYS_execveat, f->init, "", init, env, AT_EMPTY_PATH);
+		r = sys_call(SYS_execveat, image, "", init, env, AT_EMPTY_PATH);
 	return carton_fail(ctx, CARTON_CALL_EXECVE, r);
 }

@@ -127,6 +127,9 @@ inherited
 @tparam[opt] string fields.path the file, when it is not `args[1]` searched in PATH
 @tparam[opt=false] boolean fields.init run it as the child of a built-in init that reaps and passes
 signals on
+@tparam[opt=false] boolean fields.shield find and execute it from a small program in memory, so that
+a path or link of an image (`/proc/self/exe`, `/proc/self/fd/7`) reaches neither the caller's own
+file nor its descriptors
 @raise `carton.error`: `ENOENT`, `EACCES`, `ENOEXEC`; `call` and `text` say when an interpreter or
 loader is missing
 @see execve(2)
@@ -136,4 +139,5 @@ const struct carton_field carton_exec_fields[] = {
 	{"env", carton_decode_env, offsetof(struct step_exec, env), 0, NULL, NULL},
 	{"path", carton_decode_string, offsetof(struct step_exec, path), 0, NULL, NULL},
 	{"init", carton_decode_init, offsetof(struct step_exec, init), 0, "#-1", NULL},
+	{"shield", carton_decode_init, offsetof(struct step_exec, shield), 0, "#-1", NULL},
 	END};

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The built-in init: runs a program as its child, passes signals on, reaps. A program of its own,
  * without a C library, that is carried inside of carton and executed from memory:
- * carton-init CHANNEL PATH ARG... */
+ * carton-init CHANNEL PATH ARG..., or carton-exec CHANNEL PATH ARG... that becomes the program. */
 #include "sys.h"
 
 #include <asm/ioctls.h>
 #include <linux/errno.h>
 #include <linux/wait.h>
+#include <stdbool.h>
 
 #include "search.h"
 #include "util.h"
@@ -47,22 +48,35 @@ static void mask_signals(uint64_t mask)
 	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 }
 
-static _Noreturn void run_program(int channel, const char *const args[], const char *const env[])
+static _Noreturn void execute_program(int channel, const char *const args[],
+                                      const char *const env[])
 {
 	struct carton_report report = {.kind = CARTON_REPORT_FAILED, .step = UINT32_MAX};
+	long r = carton_search_exec(&report, args[0][0] ? args[0] : NULL, args + 1, env);
+
+	report.errnum = (int32_t)-r;
+	if (channel >= 0)
+		sys_write(channel, &report, sizeof(report));
+	sys_exit(r == -ENOENT ? 127 : 126);
+}
+
+static _Noreturn void run_program(int channel, const char *const args[], const char *const env[])
+{
 	int self = (int)sys_getpid();
-	long r;
 
 	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
 	 */
 	sys_call(SYS_setpgid, 0, 0);
 	sys_ioctl(0, TIOCSPGRP, &self);
 	mask_signals(0);
-	r = carton_search_exec(&report, args[0][0] ? args[0] : NULL, args + 1, env);
-	report.errnum = (int32_t)-r;
-	if (channel >= 0)
-		sys_write(channel, &report, sizeof(report));
-	sys_exit(r == -ENOENT ? 127 : 126);
+	execute_program(channel, args, env);
+}
+
+static bool is_called(const char *name, const char *own)
+{
+	while (*own && *name == *own)
+		name++, own++;
+	return *own == *name;
 }
 
 /* Take in all who have ended, ours and those whose parents left them; exit with our own. */
@@ -91,11 +105,14 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	int channel;
 	long pid, sig;
 
-	if (argc < 4)
+	/* a payload's own link to this file comes with a name of its own */
+	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-exec")))
 		sys_exit(CARTON_EXIT_SETUP);
 	channel = parse_number(args[1]);
 	if (channel >= 0)
 		sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+	if (is_called(args[0], "carton-exec"))
+		execute_program(channel, args + 2, env);
 	mask_signals(EVERY_SIGNAL);
 	{
 		struct clone_args fork = {.exit_signal = SIGCHLD};

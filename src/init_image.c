@@ -20,13 +20,14 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 {
 	lua_State *L = arena->L;
 	struct carton_handle *h;
-	int en, high;
+	int en;
 
 	(void)field;
 	*(int64_t *)out = CARTON_UNSET;
-	if (!lua_isboolean(L, -1) && !lua_isinteger(L, -1))
-		carton_badfield(arena, "boolean expected, got %s", luaL_typename(L, -1));
-	if (!lua_isboolean(L, -1) || !lua_toboolean(L, -1))
+	if (arena->absent)
+		return;
+	carton_expect(arena, lua_isboolean(L, -1), "boolean");
+	if (!lua_toboolean(L, -1))
 		return;
 	h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
@@ -39,14 +40,7 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 		en = errno;
 		carton_raise(L, "init", "memfd", en);
 	}
-	/* out of the way of the descriptors that the program gets */
-	high = fcntl(h->fd, F_DUPFD_CLOEXEC, CARTON_FDS_MAX);
-	if (high < 0) {
-		en = errno;
-		carton_raise(L, "init", "memfd", en);
-	}
-	close(h->fd);
-	h->fd = high;
 	*(int64_t *)out = h->fd;
+	arena->image = h;
 	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
 }

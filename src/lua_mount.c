@@ -74,7 +74,8 @@ void carton_decode_tree(struct carton_arena *arena, const struct carton_field *f
 	struct carton_tree *tree, *copy;
 	long fd;
 
-	if (field->fallback && lua_isinteger(L, -1) && lua_tointeger(L, -1) == CARTON_UNSET) {
+	(void)field;
+	if (arena->absent) {
 		*(int *)out = CARTON_UNSET;
 		return;
 	}
@@ -166,8 +167,12 @@ static int mount_create(lua_State *L)
 		{"options", carton_decode_options, offsetof(struct step_filesystem, options), 0,
 	         NULL, NULL},
 		{NULL, NULL, 0, 0, NULL, NULL}};
-	struct carton_context ctx = {
-		.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1, .masked = -1};
+	struct carton_context ctx = {.root = AT_FDCWD,
+	                             .proc = -1,
+	                             .channel = -1,
+	                             .parent = -1,
+	                             .image = -1,
+	                             .masked = -1};
 	struct step_filesystem fields = {0};
 	struct carton_failure failure = {.step = "mount.create", .fields = 1};
 	struct carton_arena arena;

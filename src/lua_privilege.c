@@ -119,24 +119,32 @@ static int privilege_get(lua_State *L)
 	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	const char *path = pid == 0 ? lua_pushliteral(L, "/proc/self/status")
 	                            : lua_pushfstring(L, "/proc/%I/status", (LUAI_UACINT)pid);
-	char text[8192], *line = text;
+	const char *text;
+	luaL_Buffer all;
 	ssize_t n;
 
 	h->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (h->fd < 0)
 		return carton_raise(L, "get", path, errno);
-	n = read(h->fd, text, sizeof(text) - 1);
+	luaL_buffinit(L, &all);
+	do { /* to the end: a program chooses how many groups it lists before its capabilities */
+		n = read(h->fd, luaL_prepbuffer(&all), LUAL_BUFFERSIZE);
+		if (n > 0)
+			luaL_addsize(&all, (size_t)n);
+	} while (n > 0);
 	if (n < 0)
 		return carton_raise(L, "get", path, errno);
-	text[n] = '\0';
+	luaL_pushresult(&all);
+	text = lua_tostring(L, -1);
 	lua_newtable(L);
-	while (line && *line) {
-		char *end = strchr(line, '\n');
+	while (*text) {
+		size_t length = strcspn(text, "\n");
 
-		if (end)
-			*end++ = '\0';
-		take_line(L, line);
-		line = end;
+		lua_pushlstring(L, text, length); /* a line of its own, with a NUL */
+		lua_insert(L, -2);
+		take_line(L, lua_tostring(L, -2));
+		lua_remove(L, -2);
+		text += length + (text[length] == '\n');
 	}
 	return 1;
 }

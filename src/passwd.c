@@ -52,6 +52,22 @@ static bool is_name(const char *text)
 	return true;
 }
 
+/* A device may act when it is only opened: 0 when it is a file, or -errno. */
+static int look_first(struct carton_context *ctx, const char *path)
+{
+	struct stat st;
+	int fd = carton_root_open(ctx, path, 0);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_fstat(fd, &st);
+	if (r == 0 && !carton_is_regular(fd, &st))
+		r = -EINVAL;
+	sys_close(fd);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, r) : 0;
+}
+
 /* 1 when the file is open, 0 when there is none, -errno. */
 static int open_file(struct carton_context *ctx, const char *path, struct reader *r)
 {
@@ -59,7 +75,9 @@ static int open_file(struct carton_context *ctx, const char *path, struct reader
 	long result;
 
 	/* A FIFO must not block us, a terminal not become ours. */
-	r->fd = carton_root_openat(ctx, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	r->fd = look_first(ctx, path);
+	if (r->fd == 0)
+		r->fd = carton_root_openat(ctx, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	r->ended = false;
 	r->result = 0;
 	r->at = r->have = r->total = 0;
@@ -67,7 +85,7 @@ static int open_file(struct carton_context *ctx, const char *path, struct reader
 		return 0;
 	if (r->fd >= 0) {
 		result = sys_fstat(r->fd, &st);
-		if (result == 0 && S_ISREG(st.st_mode))
+		if (result == 0 && carton_is_regular(r->fd, &st))
 			return 1;
 		sys_close(r->fd);
 		r->fd = carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, result < 0 ? result : -EINVAL);

@@ -39,6 +39,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 	if (n > STEPS_LIMIT)
 		carton_badfield(arena, "more than %d steps", STEPS_LIMIT);
 	plan->nsteps = (uint32_t)n;
+	plan->image = -1;
 	plan->steps = carton_alloc(arena, (n + 1) * sizeof(plan->steps[0]));
 	for (lua_Unsigned i = 1; i <= n; i++) {
 		const struct carton_primitive *p = NULL;
@@ -64,16 +65,22 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			if (p->perform == carton_namespace_enter ||
 			    p->perform == carton_exec_fork ||
 			    p->perform == carton_namespace_time_offsets ||
-			    p->perform == carton_namespace_unshare)
+			    p->perform == carton_namespace_unshare ||
+			    /* the kernel sets it for all who share memory */
+			    p->perform == carton_privilege_oom_score_adj)
 				needs->own_memory = true;
-			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal ||
-			    (p->perform == carton_exec_exec &&
-			     ((const struct step_exec *)fields)->init != CARTON_UNSET))
+			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal)
 				needs->channel = true;
 			if (p->perform == carton_exec_die_with_parent)
 				needs->parent = true;
-			if (p->perform == carton_exec_exec)
+			if (p->perform == carton_exec_exec) {
+				const struct step_exec *f = fields;
+
 				needs->exec = (uint32_t)i;
+				plan->image = (int)(f->init != CARTON_UNSET ? f->init : f->shield);
+				needs->channel =
+					needs->channel || plan->image >= 0; /* it may fail, too */
+			}
 		}
 		lua_pop(L, 1);
 	}

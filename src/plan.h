@@ -15,12 +15,13 @@ struct carton_step {
 struct carton_plan {
 	uint32_t nsteps;
 	struct carton_step *steps;
-	struct carton_trace *trace; /* one for each step, or NULL */
-	uint32_t *progress;         /* steps done so far, where the parent can see it */
-	struct carton_report
-		*report; /* in the parent's memory, for a child that shares it; or NULL */
-	int channel;     /* the child's end, or -1 */
-	int parent;      /* pidfd of the parent, or -1 */
+	struct carton_trace *trace;   /* one for each step, or NULL */
+	uint32_t *progress;           /* steps done so far, where the parent can see it */
+	struct carton_report *report; /* memory of the parent, shared; or NULL: by the channel */
+	int channel;                  /* the child's end, or -1 */
+	int near;                     /* the parent's end, which the child closes, or -1 */
+	int parent;                   /* pidfd of the parent, or -1 */
+	int image;                    /* memfd of the init that exec.exec begins with, or -1 */
 };
 
 /* Obey a plan in a new process: child.c */

@@ -105,8 +105,12 @@ const struct carton_primitive *carton_find_primitive(const char *name)
 static int perform_here(lua_State *L)
 {
 	const struct carton_primitive *p = lua_touserdata(L, lua_upvalueindex(1));
-	struct carton_context ctx = {
-		.root = AT_FDCWD, .proc = -1, .channel = -1, .parent = -1, .masked = -1};
+	struct carton_context ctx = {.root = AT_FDCWD,
+	                             .proc = -1,
+	                             .channel = -1,
+	                             .parent = -1,
+	                             .image = -1,
+	                             .masked = -1};
 	struct carton_failure failure = {.step = p->name, .fields = 1};
 	struct carton_arena arena;
 	void *fields;

@@ -97,6 +97,8 @@ int carton_privilege_capabilities(struct carton_context *ctx, const void *fields
 		if (r < 0)
 			return (int)r;
 	}
+	if (ctx->fresh && f->has_permitted)
+		sys_hide(); /* from here on, others have the same: our memory may be the parent's */
 	if (f->has_permitted)
 		next.permitted = f->permitted;
 	if (f->has_effective)

@@ -186,7 +186,9 @@ static int process_kill(lua_State *L)
 		return 1;
 	}
 	carton_checkprocess(L, 1);
-	if (group) /* our child and not reaped: the number is still its own */
+	if (group && p->pid <= 1) /* kill(2) takes these for our own group and for everybody */
+		r = -EPERM;
+	else if (group) /* our child and not reaped: the number is still its own */
 		r = kill(-p->pid, signal) < 0 ? -errno : 0;
 	else
 		r = sys_call(SYS_pidfd_send_signal, p->handle.fd, signal, NULL, 0);

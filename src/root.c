@@ -162,6 +162,14 @@ int carton_root_parent(struct carton_context *ctx, const char *path, bool create
 	return open_parent(ctx, path, create, 0);
 }
 
+bool carton_is_regular(int fd, const struct stat *st)
+{
+	struct statfs fs;
+
+	return S_ISREG(st->st_mode) && sys_fstatfs(fd, &fs) == 0 && fs.f_type != PROC_SUPER_MAGIC &&
+	       fs.f_type != SYSFS_MAGIC;
+}
+
 static bool is_proc_root(int fd)
 {
 	struct statfs fs;

@@ -47,6 +47,8 @@ struct spawn {
 	struct carton_process *process;
 	bool running; /* the plan is over and the program was executed */
 	int dumpable; /* to be set again, or -1 */
+	struct carton_handle
+		*image; /* the init in memory, which the arena holds until it is collected */
 };
 
 struct spawn_fields {
@@ -114,6 +116,11 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 		munmap(s->shared, s->shared_size);
 	if (s->dumpable >= 0)
 		prctl(PR_SET_DUMPABLE, s->dumpable);
+	if (s->image && s->image->fd >= 0) {
+		close(s->image->fd);
+		s->image->fd = -1;
+	}
+	s->image = NULL;
 	s->channel = s->far = s->parent = s->dumpable = -1;
 	s->stack = s->shared = NULL;
 	s->process = NULL;
@@ -123,7 +130,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 
 static struct spawn *new_spawn(lua_State *L)
 {
-	struct spawn *s = lua_newuserdatauv(L, sizeof(*s), 1);
+	struct spawn *s = lua_newuserdatauv(L, sizeof(*s), 2);
 
 	memset(s, 0, sizeof(*s));
 	s->channel = s->far = s->parent = s->dumpable = -1;
@@ -311,21 +318,24 @@ static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *
 		lua_error(L); /* spawn_finish() ends the child */
 }
 
+/* The child of a child goes on only when we have it in hand. */
 static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_plan *plan,
                             uint32_t step, int process, int fd)
 {
 	struct carton_handle *h;
+	char reply = 1;
 
 	if (plan->steps[step].perform == carton_exec_fork) {
 		s->helper = s->process->pid;
 		close(s->process->handle.fd);
 		s->process->handle.fd = fd;
 		s->process->pid = pid_of(fd);
-		return;
+	} else {
+		h = carton_newhandle(L, CARTON_DESCRIPTOR);
+		h->fd = fd;
+		lua_setiuservalue(L, process, CARTON_PROCESS_TERMINAL);
 	}
-	h = carton_newhandle(L, CARTON_DESCRIPTOR);
-	h->fd = fd;
-	lua_setiuservalue(L, process, CARTON_PROCESS_TERMINAL);
+	send(s->channel, &reply, 1, MSG_NOSIGNAL);
 }
 
 static int raise_report(lua_State *L, const struct spawn_fields *f,
@@ -374,7 +384,7 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 
 	for (;;) {
 		n = receive(s->channel, &report, &fd);
-		if (n == 0 || n == -ECONNRESET) { /* the latter: our answer was not read */
+		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
 			conclude(L, s, f, plan, needs);
 			return;
 		}
@@ -383,7 +393,9 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		report.text[sizeof(report.text) - 1] = '\0';
 		if (report.step == UINT32_MAX && needs->exec) /* the built-in init speaks of it */
 			report.step = needs->exec - 1;
-		if (n != sizeof(report) || report.step >= plan->nsteps) {
+		/* nobody speaks of another step than the one that is being done */
+		if (n != sizeof(report) || report.step >= plan->nsteps ||
+		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE)) {
 			if (fd >= 0)
 				close(fd);
 			fail_spawn(L, "recvmsg", EPROTO);
@@ -392,6 +404,8 @@ static void follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 			take_descriptor(L, s, plan, report.step, process, fd);
 			continue;
 		}
+		if (report.kind == CARTON_REPORT_FD)
+			fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
 		if (fd >= 0)
 			close(fd);
 		if (report.kind == CARTON_REPORT_SYNC &&
@@ -445,9 +459,8 @@ then
 */
 int carton_spawn(lua_State *L)
 {
-	struct carton_plan plan = {.channel = -1, .parent = -1};
+	struct carton_plan *plan;
 	struct carton_needs needs = {0};
-	struct carton_report report = {0};
 	struct spawn_fields f = {0};
 	struct clone_args args = {0};
 	struct carton_arena arena;
@@ -462,22 +475,29 @@ int carton_spawn(lua_State *L)
 	luaL_checkstack(L, 30, NULL);
 	carton_newarena(L, &arena);
 	read_fields(L, &arena, &f);
-	carton_pack(&arena, f.steps, &plan, &needs);
-	share = MAY_SHARE && !needs.own_memory && !(f.namespaces & CLONE_NEWTIME);
+	/* not on the stack: an error in here leaves this function before the child is ended */
+	plan = carton_alloc(&arena, sizeof(*plan));
+	plan->parent = -1;
+	carton_pack(&arena, f.steps, plan, &needs);
+	/* who shares memory is killed together when a cgroup has none left */
+	share = MAY_SHARE && !needs.own_memory && !f.cgroup && !(f.namespaces & CLONE_NEWTIME);
 	quiet = share && !needs.channel;
 
 	s = new_spawn(L);
+	s->image = arena.image;
 	lua_toclose(L, lua_gettop(L));
 	s->process = carton_newprocess(L);
 	process = lua_gettop(L);
 	lua_pushvalue(L, process); /* alive as long as what undoes the launch */
 	lua_setiuservalue(L, process - 1, 1);
+	lua_pushvalue(L, arena.anchor);
+	lua_setiuservalue(L, process - 1, 2);
 
 	s->shared_size = sizeof(uint32_t) * 4;
 	if (f.trace)
-		s->shared_size += plan.nsteps * sizeof(struct carton_trace);
+		s->shared_size += plan->nsteps * sizeof(struct carton_trace);
 	if (share && !f.trace) {
-		plan.progress = carton_alloc(&arena, sizeof(uint32_t));
+		plan->progress = carton_alloc(&arena, sizeof(uint32_t));
 	} else {
 		void *shared = mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE,
 		                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -485,9 +505,10 @@ int carton_spawn(lua_State *L)
 		if (shared == MAP_FAILED)
 			return fail_spawn(L, "mmap", errno);
 		s->shared = shared;
-		plan.progress = shared;
+		plan->progress = shared;
 		if (f.trace)
-			plan.trace = (struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
+			plan->trace =
+				(struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
 	}
 	if (share) {
 		s->stack = take_stack();
@@ -500,17 +521,18 @@ int carton_spawn(lua_State *L)
 	}
 	if (quiet) { /* we sleep until it has executed or failed: vfork(2) */
 		args.flags |= CLONE_VFORK;
-		plan.report = &report;
+		plan->report = carton_alloc(&arena, sizeof(*plan->report));
+		plan->channel = plan->near = -1;
 	} else {
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 			return fail_spawn(L, "socketpair", errno);
-		s->channel = pair[0];
-		s->far = plan.channel = pair[1];
+		s->channel = plan->near = pair[0];
+		s->far = plan->channel = pair[1];
 	}
 	if (needs.parent) {
-		s->parent = plan.parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
+		s->parent = plan->parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
 		if (s->parent < 0)
-			return fail_spawn(L, "pidfd_open", -plan.parent);
+			return fail_spawn(L, "pidfd_open", -plan->parent);
 	}
 	args.flags |= f.namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
 	args.pidfd = (uint64_t)(uintptr_t)&pidfd;
@@ -522,7 +544,7 @@ int carton_spawn(lua_State *L)
 	/* no handler of ours may run in the child, on its stack and in our memory */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone_child(&args, &plan, share);
+	pid = clone_child(&args, plan, share);
 	if (pid > 0) {
 		s->process->handle.fd = pidfd;
 		s->process->pid = (pid_t)pid;
@@ -535,14 +557,14 @@ int carton_spawn(lua_State *L)
 	if (!quiet) {
 		close(s->far);
 		s->far = -1;
-		follow(L, s, &f, &plan, &needs, process);
-	} else if (report.kind == CARTON_REPORT_FAILED) {
-		raise_report(L, &f, &report);
+		follow(L, s, &f, plan, &needs, process);
+	} else if (plan->report->kind == CARTON_REPORT_FAILED) {
+		raise_report(L, &f, plan->report);
 	} else {
-		conclude(L, s, &f, &plan, &needs);
+		conclude(L, s, &f, plan, &needs);
 	}
-	if (plan.trace) {
-		push_trace(L, &plan);
+	if (plan->trace) {
+		push_trace(L, plan);
 		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
 	}
 	lua_settop(L, process);

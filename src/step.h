@@ -13,6 +13,8 @@
 #define CARTON_ARGS_SPARE 3    /* places for the init before args[0] */
 #define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
 
+struct stat;
+
 /* What went wrong, more closely than errno says: the system call, or a check of our own. */
 #define CARTON_CALLS(X)                                                                            \
 	X(NONE, "")                                                                                \
@@ -110,6 +112,7 @@ struct carton_context {
 	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
 	int channel;    /* socket to the parent, -1 outside of a plan */
 	int parent;     /* pidfd of the parent, -1 outside of a plan */
+	int image;      /* memfd of the init, -1 outside of a plan, or without one */
 	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
 	bool fresh;     /* in a plan (a new process), not in the calling process */
 	bool denied;    /* setgroups(2) is, in the user namespace that was made or entered */
@@ -141,6 +144,8 @@ int carton_root_openat(struct carton_context *ctx, const char *path, int flags, 
  * in ctx->last without trailing slashes. -EEXIST where there is none: "/", "." and "..". */
 int carton_root_parent(struct carton_context *ctx, const char *path, bool create,
                        const char **last);
+/* Whether it is an ordinary file: not a FIFO or device, nor one by which procfs or sysfs act. */
+bool carton_is_regular(int fd, const struct stat *st);
 /* These set ctx->report.call themselves: a caller can return what they return. */
 
 /* A descriptor of the root of a verified procfs, kept in ctx->proc; -errno. */
@@ -347,6 +352,7 @@ struct step_exec {
 	struct carton_strings env;
 	const char *path; /* NULL: args[0], searched in PATH of env when it has no slash */
 	int64_t init;     /* memfd of the init that runs it as its child, or CARTON_UNSET */
+	int64_t shield;   /* the same memfd, which becomes it, or CARTON_UNSET */
 };
 struct step_chdir {
 	const char *path;

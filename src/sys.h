@@ -192,6 +192,13 @@ static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsig
 	return sys_call(SYS_prctl, option, a, b, c, d);
 }
 
+/* Memory, descriptors and program file of this process are nobody else's: ptrace(2). Until execve.
+ */
+static inline void sys_hide(void)
+{
+	sys_prctl(4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
+}
+
 static inline uint64_t sys_microseconds(void)
 {
 	struct timespec now = {0};

@@ -66,11 +66,13 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 	if (fd < 0)
 		return fd;
 	r = sys_fstat(fd, &seen);
+	if (r == 0 && !carton_is_regular(fd, &seen))
+		r = carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
+	else if (r < 0)
+		carton_fail(ctx, CARTON_CALL_FSTAT, r);
 	sys_close(fd);
 	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
-	if (!S_ISREG(seen.st_mode))
-		return carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
+		return (int)r;
 	fd = carton_root_openat(ctx, f->target,
 	                        O_WRONLY | O_NONBLOCK | O_NOCTTY | (f->append ? O_APPEND : 0), 0);
 	if (fd < 0)
@@ -216,6 +218,8 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	}
 	if (type == 0)
 		type = S_IFCHR;
+	if (wanted_major >= 1 << 12 || wanted_minor >= 1 << 20)
+		return carton_fail(ctx, CARTON_CALL_MKNOD, -EINVAL);
 	parent = carton_root_parent(ctx, f->path, true, &last);
 	if (parent < 0)
 		return parent;

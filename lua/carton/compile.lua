@@ -10,6 +10,7 @@ local compile = {}
 
 local KINDS <const> = { "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts" }
 local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
 local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
 --- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
@@ -87,7 +88,7 @@ local function adapt(step, facts)
   elseif (name == "mount.proc" and not (facts.new.pid or facts.joined.pid))
     or (name == "mount.sysfs" and not (facts.new.net or facts.joined.net)) then
     return { "mount.bind", source = step.target, target = step.target, recursive = true,
-      options = step.options }
+      nofollow = step.nofollow ~= false, options = step.options }
   elseif name == "mount.mqueue" and not (facts.new.ipc or facts.joined.ipc) then
     return { "mount.bind", source = "/dev/mqueue", target = step.target, optional = true }
   end
@@ -139,6 +140,14 @@ local function user_step(user, map)
   if user == nil then
     return { "privilege.user", uid = 0, gid = 0 }
   elseif type(user) == "table" then
+    for key in pairs(user) do
+      if not USER[key] then
+        core.misuse(("container: field 'user': unknown field '%s'"):format(tostring(key)))
+      end
+    end
+    if user.uid == nil and user.user == nil then
+      core.misuse("container: field 'user': uid or user is missing")
+    end
     local step = { "privilege.user" }
     for key, value in pairs(user) do -- all of them: the primitive refuses what it does not know
       step[key] = value
@@ -186,15 +195,13 @@ local function add_namespaces(add, fields, facts, handles)
     else
       add { "sync", name = "idmap" }
     end
-    if facts.map.root and not facts.map.single then
-      add { "privilege.user", uid = 0, gid = 0 } -- who makes files below has to be mapped
-    end
-  elseif joined.user then
-    add { "privilege.user", uid = 0, gid = 0 }
   end
-  if new.time then
+  if new.time then -- before the ids change: /proc/self is somebody else's then
     local offsets = fields.time_offsets or {}
     add { "namespace.time_offsets", monotonic = offsets.monotonic, boottime = offsets.boottime }
+  end
+  if joined.user or (new.user and facts.map.root and not facts.map.single) then
+    add { "privilege.user", uid = 0, gid = 0 } -- who makes files below has to be mapped
   end
   if new.uts then
     add { "namespace.hostname", name = fields.hostname or fields.name or "carton" }
@@ -245,9 +252,6 @@ local function add_parameters(add, fields)
   table.sort(names_of)
   for _, name in ipairs(names_of) do
     add { "privilege.sysctl", name = name, value = tostring(fields.sysctl[name]) }
-  end
-  if fields.oom_score_adj then
-    add { "privilege.oom_score_adj", value = fields.oom_score_adj }
   end
 end
 
@@ -327,6 +331,9 @@ function compile.plan(fields, given)
   if fields.die_with_parent ~= false then
     add { "exec.die_with_parent" } -- first: nobody would finish what follows
   end
+  if fields.oom_score_adj then -- while /proc/self is our own
+    add { "privilege.oom_score_adj", value = fields.oom_score_adj }
+  end
   add_namespaces(add, fields, facts, handles)
   if facts.ownroot then
     add_root(add, fields, facts)
@@ -342,7 +349,7 @@ function compile.plan(fields, given)
   add_process(add, fields)
   add_privileges(add, fields, facts)
   add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
-    init = fields.init or nil }
+    init = fields.init or nil, shield = not fields.init or nil }
   return { steps = steps, namespaces = facts.late and {} or names(facts.new), map = facts.map,
     facts = facts }
 end
@@ -395,7 +402,8 @@ function compile.exec(fields, c, given)
   facts.ownroot = false
   add_privileges(add, fields, facts)
   listen.LISTEN_PID = nil
-  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path }
+  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
+    shield = true }
   return { steps = steps, namespaces = {}, facts = facts }
 end
 

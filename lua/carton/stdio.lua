@@ -5,6 +5,7 @@ local core = require("carton.core")
 local exec = core.exec
 local stdio = {}
 
+local PIPE_MAX <const> = 1 << 20 -- bytes that a pipe holds at most: /proc/sys/fs/pipe-max-size, pipe(7)
 local NAMES <const> = { "stdin", "stdout", "stderr" }
 
 local function fail(name, format, ...)
@@ -142,7 +143,7 @@ end
 
 --- Move what can be moved without waiting.
 -- @tparam table stream one of `prepared.streams`
--- @treturn boolean whether anything moved
+-- @treturn int|boolean whether anything moved; of what was read, how many bytes
 function stdio.move(stream)
   if stream.events == "w" then
     feed(stream)
@@ -156,7 +157,7 @@ function stdio.move(stream)
   elseif data then
     stream.chunks[#stream.chunks + 1] = data
   end
-  return data and true or false
+  return data and #data or false
 end
 
 --- Take what an ended program left in its pipes.
@@ -166,7 +167,10 @@ function stdio.drain(streams)
   local captured = {}
   for _, stream in ipairs(streams) do
     if stream.events == "r" then
-      while not stream.done and stdio.move(stream) do -- luacheck: ignore 542
+      local most = PIPE_MAX -- what others that hold the pipe go on writing is not its output
+      while not stream.done and most > 0 do
+        local moved = stdio.move(stream)
+        most = moved and most - moved or 0
       end
     end
     if not stream.done then
