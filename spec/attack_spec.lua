@@ -159,10 +159,10 @@ describe("the caller's descriptors #userns", function()
           assert.equal("table", type(helper.raises(shell, "", { rootfs = root, args = args })))
         end
       end
-      -- one of them is the root itself, which is as good as any other directory inside
+      -- some are directories inside: the root itself, and what masked paths lead to
       local ok, result = pcall(shell, "ls evil; pwd", { cwd = ("/proc/self/fd/%d"):format(fd) })
       if ok then
-        assert.equal("/\n", result.stdout)
+        assert.is_true(result.stdout == "/\n" or result.stdout == "/proc/acpi\n", result.stdout)
       else
         assert.equal("exec.chdir", result.step)
       end
