@@ -10,6 +10,7 @@
 #define CARTON_NAMESPACE  "carton.namespace"
 #define CARTON_TREE       "carton.tree"
 #define CARTON_DIRECTORY  "carton.directory"
+#define CARTON_CGROUP     "carton.cgroup"
 #define CARTON_PROCESS    "carton.process"
 #define CARTON_DESCRIPTOR "carton.descriptor"
 

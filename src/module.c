@@ -32,6 +32,7 @@ CARTON_API int luaopen_carton_core(lua_State *L)
 	lua_createtable(L, 0, 16);
 	carton_open_error(L);
 	new_table(L, "namespace", carton_open_namespace);
+	new_table(L, "cgroup", carton_open_cgroup);
 	new_table(L, "mount", carton_open_mount);
 	new_table(L, "exec", open_exec);
 	new_table(L, "privilege", carton_open_privilege);

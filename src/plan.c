@@ -10,6 +10,7 @@ From a list of steps (Lua) to a flat plan in one arena.
 #include "error.h"
 #include "plan_lua.h"
 #include "primitive.h"
+#include "sys.h"
 #include "util.h"
 
 #define STEPS_LIMIT 65536
@@ -66,6 +67,8 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			    p->perform == carton_exec_fork ||
 			    p->perform == carton_namespace_time_offsets ||
 			    p->perform == carton_namespace_unshare ||
+			    /* who shares memory is killed together where a cgroup has none left */
+			    p->perform == carton_cgroup_enter ||
 			    /* the kernel sets it for all who share memory */
 			    p->perform == carton_privilege_oom_score_adj)
 				needs->own_memory = true;

@@ -32,6 +32,8 @@ const struct carton_primitive carton_primitives[] = {
 	P("namespace.network_up", carton_network_up_fields, step_network_up,
           carton_namespace_network_up),
 
+	P("cgroup.enter", carton_cgroup_enter_fields, step_cgroup_enter, carton_cgroup_enter),
+
 	P("mount.bind", carton_bind_fields, step_bind, carton_mount_bind),
 	P("mount.attach", carton_attach_fields, step_attach, carton_mount_attach),
 	P("mount.tmpfs", carton_tmpfs_fields, step_filesystem, carton_mount_filesystem),

@@ -27,6 +27,7 @@ extern const struct carton_field carton_idmap_fields[];
 extern const struct carton_field carton_time_offsets_fields[];
 extern const struct carton_field carton_hostname_fields[];
 extern const struct carton_field carton_network_up_fields[];
+extern const struct carton_field carton_cgroup_enter_fields[];
 extern const struct carton_field carton_bind_fields[];
 extern const struct carton_field carton_attach_fields[];
 extern const struct carton_field carton_tmpfs_fields[];

@@ -331,8 +331,8 @@ static int exec_wait_any(lua_State *L)
 /***
 Wait until something is ready.
 @function poll
-@tparam {table,...} list of `{ handle or descriptor, "r" | "w" | "rw" }`; a process is ready when it
-has ended
+@tparam {table,...} list of `{ handle or descriptor, "r" | "w" | "rw" | "p" }`; a process is ready
+when it has ended
 @tparam[opt] number timeout seconds
 @treturn {int,...} places in the list of what is ready; empty when time is up
 @see poll(2)
@@ -361,7 +361,8 @@ static int exec_poll(lua_State *L)
 		lua_rawgeti(L, -2, 2);
 		events = luaL_optstring(L, -1, "r");
 		fds[i].events = (short)((strchr(events, 'r') ? POLLIN : 0) |
-		                        (strchr(events, 'w') ? POLLOUT : 0));
+		                        (strchr(events, 'w') ? POLLOUT : 0) |
+		                        (strchr(events, 'p') ? POLLPRI : 0));
 		fds[i].revents = 0;
 		lua_pop(L, 3);
 	}

@@ -240,7 +240,7 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 	f->sync = lua_gettop(L);
 	lua_pushliteral(L, "cgroup");
 	if (lua_rawget(L, 1) != LUA_TNIL)
-		f->cgroup = luaL_checkudata(L, -1, CARTON_DIRECTORY);
+		f->cgroup = luaL_checkudata(L, -1, CARTON_CGROUP);
 }
 
 static int fail_spawn(lua_State *L, const char *call, int errnum)
@@ -449,7 +449,7 @@ Make a process that performs a plan and then is the program. Returns when the pr
 step
 @tparam[opt={}] {string,...} fields.namespaces kinds that are new for it
 @tparam[opt] table fields.sync function for each `sync` step, called with the process
-@tparam[opt] directory fields.cgroup the cgroup (v2) that it is born into
+@tparam[opt] directory fields.cgroup the cgroup (v2) that it is born into, of `carton.cgroup`
 @tparam[opt=false] boolean fields.trace keep what each step took, for `process:trace()`
 @treturn process
 @raise `carton.error` of the step that failed, with `step`, `index`, `path`, `errno`; nothing runs

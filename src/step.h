@@ -237,6 +237,11 @@ struct step_network_up {
 	const char *interface;
 };
 
+/* cgroup.c */
+struct step_cgroup_enter {
+	struct carton_fds cgroups;
+};
+
 /* mount.c */
 struct step_bind {
 	const char *source; /* NULL when tree is given */
@@ -425,6 +430,7 @@ CARTON_PERFORM(namespace_time_offsets);
 CARTON_PERFORM(namespace_hostname);
 CARTON_PERFORM(namespace_domainname);
 CARTON_PERFORM(namespace_network_up);
+CARTON_PERFORM(cgroup_enter);
 CARTON_PERFORM(mount_bind);
 CARTON_PERFORM(mount_attach);
 CARTON_PERFORM(mount_filesystem);

@@ -178,6 +178,20 @@ local function descriptors(fields, fds, facts)
   }
 end
 
+--- With cgroup v1 a process enters its groups itself, before anything else; a cgroup namespace begins
+-- where it is when it is made.
+local function add_cgroup(add, facts, group)
+  local directories = group and group.list or facts.files and facts.files.v1
+  if directories then
+    add { "cgroup.enter", cgroups = directories }
+    if facts.new.cgroup and not facts.late then
+      facts.new.cgroup = nil
+      add { "namespace.unshare", kinds = { "cgroup" } }
+      facts.entered = true
+    end
+  end
+end
+
 local function add_namespaces(add, fields, facts, handles)
   local new, joined = facts.new, facts.joined
   if facts.has_join then
@@ -223,6 +237,10 @@ local function add_root(add, fields, facts)
       core.misuse(("container: field 'rootfs': a step is a table, got %s"):format(type(step)))
     end
     add(adapt(step, facts))
+    if step[1] == "mount.sysfs" and facts.shows_cgroup then -- programs ask there what they may use
+      add { "mount.cgroup", target = step.target .. "/fs/cgroup",
+        options = { "nosuid", "nodev", "noexec", not fields.delegate and "ro" or nil } }
+    end
   end
   for _, mount in ipairs(fields.mounts or {}) do
     add(adapt(mounts.step(mount), facts))
@@ -311,17 +329,65 @@ local function add_privileges(add, fields, facts)
   end
 end
 
+--- What the limits of a container are to the kernel.
+-- @tparam table fields as of `carton.container`
+-- @treturn ?{table,...} as of `carton.limits.files`; nil when it needs no cgroup of its own
+function compile.files(fields)
+  if not (fields.limits or fields.cgroup or fields.delegate) then
+    return nil
+  end
+  return require("carton.limits").files(fields.limits, fields.cgroup)
+end
+
+--- Hand a cgroup over to the root of its container.
+-- @tparam table fields as of `carton.container`
+-- @tparam group group of `carton.cgroup`
+-- @raise `carton.error`: cgroup v1 cannot be delegated safely
+function compile.delegate(fields, group)
+  if group.version ~= 2 then
+    core.error { op = "delegate", code = "EOPNOTSUPP", message = "cgroup v1 can't be handed over",
+      hint = "a host with cgroup v2 can" }
+  end
+  local map = gather(fields).map
+  local function outside(entries, default)
+    for _, entry in ipairs(entries or {}) do
+      if entry.container_id == 0 then
+        return entry.host_id
+      end
+    end
+    return default
+  end
+  group.unified:chown(outside(map and map.uids, host.euid()), outside(map and map.gids, host.egid()))
+end
+
+--- For a plan that is only looked at: which directories of v1 would be entered.
+local function foresee(fields)
+  local files = compile.files(fields)
+  if files and require("carton.cgroup").layout().version == 1 then
+    files.v1 = {}
+    for controller in pairs(require("carton.cgroup").controllers(files)) do
+      table.insert(files.v1, controller)
+    end
+    table.sort(files.v1)
+  end
+  return files
+end
+
 --- Compile fields into a plan.
 -- @tparam table fields as of `carton.container`
 -- @tparam[opt] table given what a start has opened: `fds` (three), and `open(joined)`, which gives handles;
 --   without it the plan is one to look at, and needs no privilege
--- @treturn table `{ steps = {...}, namespaces = {kinds}, map = ?table, facts = table }`
+-- @treturn table `{ steps = {...}, namespaces = {kinds}, files = ?table, unified = ?directory, map = ?table,
+--   facts = table }`
 function compile.plan(fields, given)
   local facts = gather(fields)
   local steps = {}
   local function add(step)
     steps[#steps + 1] = step
   end
+  facts.files = given and compile.files(fields) or foresee(fields)
+  local group = given and given.group
+  facts.shows_cgroup = facts.new.cgroup and facts.files and not (facts.files.v1 or group and group.list)
   local fds = given and given.fds or {
     stdio.word("stdin", fields.stdin), stdio.word("stdout", fields.stdout),
     stdio.word("stderr", fields.stderr) }
@@ -334,6 +400,7 @@ function compile.plan(fields, given)
   if fields.oom_score_adj then -- while /proc/self is our own
     add { "privilege.oom_score_adj", value = fields.oom_score_adj }
   end
+  add_cgroup(add, facts, group)
   add_namespaces(add, fields, facts, handles)
   if facts.ownroot then
     add_root(add, fields, facts)
@@ -351,7 +418,7 @@ function compile.plan(fields, given)
   add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
     init = fields.init or nil, shield = not fields.init or nil }
   return { steps = steps, namespaces = facts.late and {} or names(facts.new), map = facts.map,
-    facts = facts }
+    facts = facts, files = facts.files, unified = group and group.unified }
 end
 
 --- Name the namespaces that are joined, for a plan that is only looked at.
@@ -388,6 +455,9 @@ function compile.exec(fields, c, given)
     entered[kind] = true
   end
   local list, listen = descriptors(fields, given.fds, facts)
+  if given.group and given.group.list then
+    add { "cgroup.enter", cgroups = given.group.list }
+  end
   add { "exec.die_with_parent" }
   add { "namespace.enter", process = c.process, kinds = names(entered) }
   if entered.pid then
@@ -404,7 +474,7 @@ function compile.exec(fields, c, given)
   listen.LISTEN_PID = nil
   add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
     shield = true }
-  return { steps = steps, namespaces = {}, facts = facts }
+  return { steps = steps, namespaces = {}, facts = facts, unified = given.group and given.group.unified }
 end
 
 return compile

@@ -14,7 +14,8 @@ local known = {
   path = "string", user = "string number table", hostname = "string", domainname = "string",
   terminal = "boolean table", namespaces = "table", idmap = "string table", mounts = "table",
   devices = "table", capabilities = "table string", seccomp = "any", rlimits = "table",
-  limits = "table", network = "any", timeout = "number", on = "table", init = "boolean",
+  limits = "table", cgroup = "table", delegate = "boolean",
+  network = "any", timeout = "number", on = "table", init = "boolean",
   readonly = "boolean", umask = "string", oom_score_adj = "number", scheduler = "table",
   ioprio = "table", affinity = "string table", personality = "string", sysctl = "table",
   time_offsets = "table", no_new_privs = "boolean", die_with_parent = "boolean",
@@ -76,8 +77,6 @@ end
 local function check_later(fields)
   if fields.seccomp and fields.seccomp ~= nil then
     fail("field 'seccomp' is not supported yet")
-  elseif fields.limits and next(fields.limits) then
-    fail("field 'limits' is not supported yet")
   elseif fields.network and fields.network ~= "none" and fields.network ~= "host" then
     fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
   end
@@ -188,6 +187,9 @@ end
 -- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see
 --   `carton.capability`
 -- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
+-- @tparam[opt] table fields.limits memory, swap, cpus, pids, ...: see `carton.limits`; it gets a cgroup of its own
+-- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
+-- @tparam[opt=false] boolean fields.delegate its root may divide its cgroup further (cgroup v2)
 -- @tparam[opt] string fields.network `"none"` (loopback only, the default) or `"host"`
 -- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`
 -- @tparam[opt] table fields.on `created(c)` before the root is entered, `started(c)`, `exited(c, status)`
@@ -225,7 +227,8 @@ function container.is_container(value)
   return getmetatable(value) == meta
 end
 
-local opened_at_start = { ["exec.descriptors"] = { "exec.setsid" }, ["namespace.enter"] = { "exec.setsid" } }
+local opened_at_start = { ["cgroup.enter"] = { "exec.setsid" }, ["exec.descriptors"] = { "exec.setsid" },
+  ["namespace.enter"] = { "exec.setsid" } }
 
 --- Compile it into a plan, which needs no privilege and does nothing.
 -- @function container:compile
@@ -277,6 +280,30 @@ local function sync_functions(c, compiled)
   }
 end
 
+--- The cgroup that its limits ask for.
+local function make_group(c)
+  local files = compile.files(c.fields)
+  if files then
+    c.group = require("carton.cgroup").create { name = c.name, files = files }
+    if c.fields.delegate then
+      compile.delegate(c.fields, c.group)
+    end
+  end
+  return c.group
+end
+
+--- What it used, before its cgroup is gone; whoever is left in there is killed.
+local function leave_group(c)
+  local group = c.group
+  if not group then
+    return nil
+  end
+  c.group = nil
+  local stats = group:stats()
+  group:close()
+  return stats
+end
+
 --- What ends a container that nobody refers to any more. It is made after the handles of a launch, so that
 -- it is collected before them: Lua manual, 2.5.3.
 local guard_meta = { __gc = function(guard)
@@ -304,6 +331,7 @@ local function launch(c, make)
     local compiled = make(prepared, opened)
     c.compiled = compiled
     return core.exec.spawn {
+      cgroup = compiled.unified,
       steps = compiled.steps,
       namespaces = compiled.namespaces,
       sync = sync_functions(c, compiled),
@@ -316,6 +344,7 @@ local function launch(c, make)
   stdio.release(prepared, not ok)
   if not ok then
     c.process = nil
+    leave_group(c)
     error(result, 0)
   end
   c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
@@ -345,6 +374,7 @@ function methods:start()
   launch(self, function(prepared, opened)
     return compile.plan(self.fields, {
       fds = prepared.fds,
+      group = make_group(self),
       open = function(joined) return open_joined(joined, opened) end,
     })
   end)
@@ -375,7 +405,7 @@ function methods:exec(fields)
   end
   local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = self }, meta)
   launch(child, function(prepared)
-    return compile.exec(copy, self, { fds = prepared.fds })
+    return compile.exec(copy, self, { fds = prepared.fds, group = self.group })
   end)
   call_started(child)
   return child
@@ -384,8 +414,8 @@ end
 --- Wait for its end, feeding and reading its pipes.
 -- @function container:wait
 -- @tparam[opt] number timeout seconds
--- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout", signal =, core_dumped =, usage =,
---   stdout =, stderr = }`, nil when time is up first
+-- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout" | "oom", signal =, core_dumped =, usage =,
+--   stdout =, stderr =, stats = (with limits, as of `stats`) }`, nil when time is up first
 function methods:wait(timeout)
   local _, status = require("carton.wait").any({ self }, timeout)
   return status
@@ -399,8 +429,11 @@ function methods:finish()
   local status = self.process:wait()
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr
+  status.stats = leave_group(self)
   if self.timed_out then
     status.cause = "timeout"
+  elseif status.stats and (status.stats.memory.oom_kill or 0) > 0 and status.code == 137 then
+    status.cause = "oom" -- which the kernel says, not the number
   elseif self.asked and status.signal == "SIGKILL" then
     status.signal = self.asked
     status.code = 128 + core.exec.signal_number(self.asked)
@@ -458,7 +491,11 @@ function methods:kill(signal)
   if ending[signal] and is_kept(self, signal) then
     self.asked, signal = signal, "SIGKILL"
   end
-  return self.process:kill(signal)
+  local sent = self.process:kill(signal)
+  if signal == "SIGKILL" and self.group then
+    self.group:release() -- with cgroup v1 what is frozen dies only then
+  end
+  return sent
 end
 
 --- Tell whether it has been started and has not ended.
@@ -473,6 +510,46 @@ end
 -- @treturn ?int
 function methods:pid()
   return self.process and self.process:pid()
+end
+
+local function group_of(self, what)
+  if not self.group then
+    fail("%s: %s", what, self.status and "it has ended" or "it was started without limits")
+  end
+  return self.group
+end
+
+--- Tell what it uses and has used, while it runs or after its end.
+-- @function container:stats
+-- @treturn table as of `carton.cgroup`
+-- @raise a string when it has no limits, and so no cgroup
+function methods:stats()
+  if not self.group and self.status and self.status.stats then
+    return self.status.stats
+  end
+  return group_of(self, "stats"):stats()
+end
+
+--- Change limits while it runs, all of them or none.
+-- @function container:update
+-- @tparam table limits as of the field `limits`
+-- @tparam[opt] table raw as of the field `cgroup`
+-- @raise `carton.error` that names file and value; nothing has changed then
+-- @usage c:update{ memory = "1G", cpus = 2 }
+function methods:update(limits, raw)
+  group_of(self, "update"):update(require("carton.limits").files(limits, raw))
+end
+
+--- Stop all its processes, until `thaw`.
+-- @function container:freeze
+function methods:freeze()
+  group_of(self, "freeze"):freeze()
+end
+
+--- Let them go on.
+-- @function container:thaw
+function methods:thaw()
+  group_of(self, "thaw"):thaw()
 end
 
 --- Tell what each step took, when it was started with `trace`.
@@ -491,9 +568,10 @@ end
 function methods:close()
   if self.process then
     if not self.status then
-      self.process:kill("SIGKILL")
+      self:kill("SIGKILL")
       self.status = require("carton.wait").process(self.process)
     end
+    leave_group(self)
     for _, stream in ipairs(self.streams) do
       stream.descriptor:close()
     end

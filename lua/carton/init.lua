@@ -17,7 +17,7 @@ local carton = {
 }
 
 local modules = {
-  capability = true, doctor = true, hint = true, idmap = true, loop = true, mounts = true,
+  capability = true, cgroup = true, doctor = true, hint = true, idmap = true, limits = true, loop = true, mounts = true,
   plan = true, rootfs = true, stdio = true, terminal = true, trace = true,
 }
 

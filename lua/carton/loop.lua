@@ -105,7 +105,7 @@ function methods:container(c, call)
   if c.deadline then
     add(self:timer(c.deadline - monotonic(), function()
       c.deadline, c.timed_out = nil, true
-      c.process:kill("SIGKILL")
+      c:kill("SIGKILL")
     end))
   end
   add(self:watch(c.process, "r", function()

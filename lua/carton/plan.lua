@@ -89,6 +89,9 @@ end
 -- @treturn string with a newline at the end
 function plan.text(compiled)
   local lines = { "new namespaces: " .. namespaces(compiled) }
+  for _, entry in ipairs(compiled.files or {}) do
+    lines[#lines + 1] = ("cgroup: %s %s"):format(entry.file, plan.quote(entry.value))
+  end
   for i, step in ipairs(compiled.steps) do
     lines[#lines + 1] = ("%3d  %s"):format(i, plan.step_text(step))
   end
@@ -106,7 +109,8 @@ local function plain(value)
   return copy
 end
 
---- Write a plan as JSON: `{ "namespaces": [...], "steps": [ { "step": "mount.bind", ... } ] }`.
+--- Write a plan as JSON: `{ "namespaces": [...], "cgroup": [ { "file", "value" } ],
+-- "steps": [ { "step": "mount.bind", ... } ] }`.
 -- @tparam table compiled from `container:compile`
 -- @treturn string with a newline at the end
 function plan.json(compiled)
@@ -115,13 +119,17 @@ function plan.json(compiled)
     steps[i] = plain(step)
     steps[i].step, steps[i][1] = step[1], nil
   end
-  return require("carton.json").encode { namespaces = compiled.namespaces, steps = steps } .. "\n"
+  return require("carton.json").encode { namespaces = compiled.namespaces,
+    cgroup = compiled.files and table.move(compiled.files, 1, #compiled.files, 1, {}), steps = steps } .. "\n"
 end
 
 local function lines_of(compiled)
   local lines = { "namespaces " .. namespaces(compiled) }
-  for i, step in ipairs(compiled.steps) do
-    lines[i + 1] = plan.step_text(step, true) -- what is different may come late
+  for _, entry in ipairs(compiled.files or {}) do
+    lines[#lines + 1] = ("cgroup %s %s"):format(entry.file, entry.value)
+  end
+  for _, step in ipairs(compiled.steps) do
+    lines[#lines + 1] = plan.step_text(step, true) -- what is different may come late
   end
   return lines
 end

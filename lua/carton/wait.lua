@@ -82,7 +82,7 @@ local function expire(containers, now)
   for _, c in ipairs(containers) do
     if c.deadline and now >= c.deadline then
       c.deadline, c.timed_out = nil, true
-      c.process:kill("SIGKILL")
+      c:kill("SIGKILL")
     end
   end
 end

@@ -27,6 +27,11 @@ run.options = {
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "drop a capability, or all" },
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
+  { "--memory", arg = "SIZE", help = "limit its memory: 512M" },
+  { "--swap", arg = "SIZE", help = "limit its swap, beside the memory: 0 for none" },
+  { "--cpus", arg = "N", help = "limit its processor time: 1.5" },
+  { "--pids", arg = "N", help = "limit its processes" },
+  { "--cgroup", arg = "FILE=VALUE", many = true, help = "write to a file of its cgroup, in the words of v2" },
   { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "a resource limit" },
   { "--sysctl", arg = "NAME=VALUE", many = true, help = "a kernel parameter of its namespaces" },
   { "--init", help = "run below a small init that reaps and passes signals on (the default on a terminal)" },
@@ -66,6 +71,17 @@ local function limits_of(list)
       hard = math.tointeger(tonumber(hard)) or hard }
   end
   return limits
+end
+
+local function resources_of(values)
+  local limits = { memory = values.memory, swap = values.swap, cpus = tonumber(values.cpus),
+    pids = math.tointeger(tonumber(values.pids)) }
+  if values.cpus and not limits.cpus then
+    fail("option '--cpus': '%s' is no number", values.cpus)
+  elseif values.pids and not limits.pids then
+    fail("option '--pids': '%s' is no whole number", values.pids)
+  end
+  return next(limits) and limits or nil
 end
 
 local function layout(rootfs, values)
@@ -160,6 +176,8 @@ function run.container(values, operands)
     capabilities = (values.cap_add or values.cap_drop)
       and { add = values.cap_add, drop = values.cap_drop } or nil,
     no_new_privs = not values.new_privileges,
+    limits = resources_of(values),
+    cgroup = pairs_of(values.cgroup, "--cgroup"),
     rlimits = limits_of(values.rlimit),
     sysctl = pairs_of(values.sysctl, "--sysctl"),
     init = values.init or terminal or nil, -- the first of a pid namespace would not obey ^C

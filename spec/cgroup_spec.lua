@@ -1,0 +1,294 @@
+-- SPDX-License-Identifier: MIT
+-- Control groups: limits that really hold, what is told of them, nothing left behind. Those with the tag cgroup2
+-- need a host with cgroup v2 (`make test-vm`); all others hold on v1 and v2 alike.
+local posix = require("posix")
+local carton = require("carton")
+local helper = require("spec.helper")
+
+local MIB <const> = 1 << 20
+
+--- Directories of cartons, anywhere below /sys/fs/cgroup.
+local function groups()
+  return helper.run({ "find", "/sys/fs/cgroup", "-name", "carton-*" }).stdout
+end
+
+local function start(script, fields)
+  fields = fields or {}
+  local all = { rootfs = helper.rootfs(), args = { "sh", "-c", script }, stdin = "null", stdout = "capture",
+    stderr = "capture", timeout = 60, name = "spec" }
+  for key, value in pairs(fields) do
+    all[key] = value
+  end
+  return carton.container(all):start()
+end
+
+local function run(script, limits, fields)
+  fields = fields or {}
+  fields.limits = limits
+  local c <close> = start(script, fields)
+  return c:wait()
+end
+
+--- Wait until something holds; true when it did.
+local function eventually(holds)
+  for _ = 1, 1000 do
+    if holds() then
+      return true
+    end
+    carton.exec.poll({}, 0.01)
+  end
+  return false
+end
+
+describe("limits #cgroup", function()
+  it("end what takes more memory than it may, and say so", function()
+    local status = run("exec tail /dev/zero", { memory = 32 * MIB, swap = 0 }, { rootfs = carton.rootfs.host() })
+    assert.equal("oom", status.cause)
+    assert.equal(137, status.code)
+    assert.is_true(status.stats.memory.oom_kill >= 1)
+    assert.equal(32 * MIB, status.stats.memory.max)
+    assert.is_true(status.stats.memory.peak <= 32 * MIB)
+    assert.equal("", groups())
+  end)
+  it("do not take a SIGKILL for want of memory", function()
+    local status = run("kill -KILL $$", { memory = "64M" }, { init = true })
+    assert.equal(137, status.code)
+    assert.not_equal("oom", status.cause)
+    assert.equal(0, status.stats.memory.oom_kill or 0)
+  end)
+  it("end a fork bomb at the number of processes that is allowed", function()
+    local status = run("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done 2>&1; exit 3", { pids = 6 })
+    assert.is_true(status.stats.pids.refused >= 1)
+    assert.equal(6, status.stats.pids.max)
+    assert.is_true((status.stats.pids.peak or 6) <= 6)
+  end)
+  it("hold processor time back", function()
+    local c <close> = start("while :; do :; done", { limits = { cpus = 0.2 }, timeout = 20 })
+    assert.is_true(eventually(function() return (c:stats().cpu.throttled_periods or 0) >= 3 end))
+    local before, began = c:stats().cpu.usage, carton.host.monotonic()
+    carton.exec.poll({}, 1.5)
+    local share = (c:stats().cpu.usage - before) / (carton.host.monotonic() - began)
+    assert.is_true(share < 0.35, "it had " .. share)
+    c:kill()
+    assert.is_true(c:wait().stats.cpu.throttled > 0)
+  end)
+  it("keep it on its processors", function()
+    local status = run("grep Cpus_allowed_list /proc/self/status", { cpuset = "0" })
+    assert.equal("Cpus_allowed_list:\t0\n", status.stdout)
+  end)
+  it("are set before the program runs, and hold for what is run inside later", function()
+    local c <close> = start("sleep 60", { limits = { pids = 17 } })
+    assert.equal("17", c.group:read("pids.max"))
+    local inside <close> = c:exec { args = { "sleep", "60" } }
+    local found = {}
+    for _, pid in ipairs(c.group:processes()) do
+      found[pid] = true
+    end
+    assert.is_true(found[c:pid()])
+    assert.is_true(found[inside:pid()])
+  end)
+  it("change while it runs, all of them or none", function()
+    local c <close> = start("sleep 60", { limits = { memory = "64M", pids = 17 } })
+    c:update { memory = "80M", pids = 20 }
+    assert.equal(80 * MIB, c:stats().memory.max)
+    assert.equal(20, c:stats().pids.max)
+    local err = helper.raises(c.update, c, { memory = "90M" }, { ["pids.max"] = "banana" })
+    assert.matches("pids.max%)?: .*%(EINVAL%): banana$", tostring(err))
+    assert.equal(80 * MIB, c:stats().memory.max)
+    assert.equal(20, c:stats().pids.max)
+  end)
+  it("name file and value of what the kernel refuses, and leave nothing", function()
+    local before = helper.world()
+    for file, value in pairs { ["pids.max"] = "banana", ["cpu.max"] = "1 1", ["cpuset.cpus"] = "999" } do
+      local err = helper.raises(start, "true", { cgroup = { [file] = value } })
+      assert.equal("carton.error", getmetatable(err).__name)
+      assert.matches(value:gsub("%p", "%%%0"), tostring(err))
+    end
+    local err = helper.raises(start, "true", { cgroup = { ["memory.nonsense"] = 1 } })
+    assert.matches("memory.nonsense", tostring(err))
+    err = helper.raises(start, "true", { cgroup = { ["nonsense.max"] = 1 } })
+    assert.matches("controller 'nonsense' is not there", tostring(err))
+    helper.raises(start, "true", { limits = { pids = 5 }, cwd = "/nonexistent" })
+    assert.equal("", groups())
+    assert.same(before, helper.world())
+  end)
+  it("freeze and thaw", function()
+    local c <close> = start("i=0; while :; do i=$((i+1)); echo $i > /dev/shm/n; done", { limits = { pids = 10 } })
+    local function used() return c:stats().cpu.usage end
+    assert.is_true(eventually(function() return used() > 0.02 end))
+    c:freeze()
+    local before = used()
+    carton.exec.poll({}, 0.3)
+    assert.is_true(used() - before < 0.01)
+    c:thaw()
+    assert.is_true(eventually(function() return used() > before + 0.02 end))
+  end)
+  it("take down what is frozen", function()
+    local c = start("sleep 60", { limits = { pids = 10 } })
+    c:freeze()
+    c:close()
+    assert.equal("", groups())
+  end)
+  it("take along what is left behind outside of a pid namespace", function()
+    local c <close> = start("sleep 4242 & echo $!; exit 0", { limits = { pids = 10 },
+      namespaces = { pid = "host" }, stdout = "capture", stderr = "null" })
+    local status = c:wait()
+    local pid = tonumber(status.stdout)
+    assert.is_true(eventually(function()
+      local file = io.open("/proc/" .. pid .. "/stat")
+      local text = file and file:read("a") or ""
+      if file then
+        file:close()
+      end
+      return text == "" or text:find(") Z ", 1, true) ~= nil
+    end))
+    assert.equal("", groups())
+  end)
+  it("are hidden from it by its cgroup namespace", function()
+    for line in run("cat /proc/self/cgroup", { pids = 10, memory = "64M" }).stdout:gmatch("[^\n]+") do
+      assert.is_nil(line:find("carton-", 1, true), line)
+    end
+  end)
+  it("leave nothing after the launcher is killed, once the next one comes", function()
+    local script = [[local carton = require "carton"
+      local c = carton.container { rootfs = carton.rootfs.host(), args = { "sleep", "60" }, limits = { pids = 9 } }
+      c:start()
+      print(c:pid()) io.stdout:flush() c:wait()]]
+    local reader, writer = carton.exec.pipe()
+    local p <close> = carton.exec.spawn { steps = {
+      { "exec.descriptors", fds = { carton.exec.null(), writer, 2 } },
+      { "exec.exec", args = { helper.program, "-e", script }, env = { PATH = os.getenv("PATH") } } } }
+    writer:close()
+    local payload <close> = carton.exec.open_process(math.tointeger(tonumber(reader:read())))
+    assert.not_equal("", groups())
+    p:kill("SIGKILL")
+    p:wait()
+    carton.exec.poll({ { payload, "r" } }, 10)
+    local status = helper.run { helper.program, "-e", [[local carton = require "carton"
+      local g <close> = carton.cgroup.create { files = carton.limits.files { pids = 9 } }]] }
+    assert.equal(0, status.code, status.stderr)
+    assert.equal("", groups())
+  end)
+  it("do not touch the group of another that lives", function()
+    local c <close> = start("sleep 60", { limits = { pids = 17 } })
+    local status = helper.run { helper.program, "-e", [[local carton = require "carton"
+      local g <close> = carton.cgroup.create { files = carton.limits.files { pids = 9 } }]] }
+    assert.equal(0, status.code, status.stderr)
+    assert.equal("17", c.group:read("pids.max"))
+  end)
+  it("are options of carton run", function()
+    local file = helper.tmpdir() .. "/status"
+    local status = helper.carton("run", "--memory", "32M", "--pids", "9", "--cpus", "0.5", "--cgroup",
+      "cpu.weight=50", "--status-file", file, helper.rootfs(), "true")
+    assert.equal(0, status.code, status.stderr)
+    assert.matches('"max": 33554432', helper.read(file))
+    assert.equal(125, helper.carton("run", "--memory", "lots", helper.rootfs(), "true").code)
+  end)
+end)
+
+describe("cgroup directories #cgroup", function()
+  it("lead nowhere else by name, and take no NUL", function()
+    local layout = carton.cgroup.layout()
+    local path = layout.controllers.pids
+    local top <close> = carton.cgroup.open_directory(path)
+    for _, name in ipairs { "..", ".", "a/b", "", "a\0b", "/etc" } do
+      assert.is_false(pcall(top.create, top, name))
+      assert.is_false(pcall(top.read, top, name))
+      assert.is_false(pcall(top.write, top, name, "1"))
+    end
+    helper.raises_code("EINVAL", carton.cgroup.open_directory, "/tmp")
+    helper.raises_code("ENOENT", carton.cgroup.open_directory, "/nonexistent")
+    assert.is_nil(top:read("nonsense"))
+  end)
+  it("close twice, and say so when they are used then", function()
+    local top = carton.cgroup.open_directory(carton.cgroup.layout().controllers.pids)
+    local before = helper.fds()
+    top:close()
+    top:close()
+    assert.equal(#before - 1, #helper.fds())
+    assert.matches("closed cgroup", helper.raises(top.read, top, "x"))
+  end)
+end)
+
+describe("cgroup v1 #root", function()
+  it("says what it has no words for", function()
+    if carton.cgroup.layout().version == 2 then
+      return pending("this host has cgroup v2")
+    end
+    for _, limits in ipairs { { memory_high = "32M" }, { memory_low = "1M" }, { swap = 0 } } do
+      local err = helper.raises(start, "true", { limits = limits })
+      assert.equal("EOPNOTSUPP", err.code, tostring(err))
+    end
+    assert.equal("EOPNOTSUPP", helper.raises(start, "true", { limits = { pids = 5 }, delegate = true }).code)
+  end)
+end)
+
+describe("cgroup v2 #cgroup2", function()
+  it("has it born in its group", function()
+    local c <close> = start("sleep 60", { limits = { pids = 10 } })
+    local steps = {}
+    for _, step in ipairs(c.compiled.steps) do
+      steps[step[1]] = true
+    end
+    assert.is_nil(steps["cgroup.enter"])
+    assert.matches("/carton%-spec%-%x+\n", helper.read("/proc/" .. c:pid() .. "/cgroup"))
+  end)
+  it("limits with all of its files", function()
+    local c <close> = start("sleep 60", { cgroup = { ["memory.oom.group"] = 1 }, limits = { memory = "64M",
+      memory_high = "48M", memory_low = "1M", swap = "8M", cpu_weight = 42, cpu_burst = 0.01, cpus = 1,
+      io_weight = 200 } })
+    local g = c.group
+    assert.equal(tostring(48 * MIB), g:read("memory.high"))
+    assert.equal(tostring(8 * MIB), g:read("memory.swap.max"))
+    assert.equal("42", g:read("cpu.weight"))
+    assert.equal("10000", g:read("cpu.max.burst"))
+    assert.equal("100000 100000", g:read("cpu.max"))
+    assert.equal("1", g:read("memory.oom.group"))
+    assert.equal("default 200", g:read("io.weight"))
+  end)
+  it("kills all at once", function()
+    local c <close> = start("for i in 1 2 3 4 5; do sleep 60 & done; wait", { limits = { pids = 20 },
+      namespaces = { pid = "host" } })
+    assert.is_true(eventually(function() return #c.group:processes() >= 6 end))
+    c.group:kill()
+    assert.equal(0, #c.group:processes())
+    assert.equal("SIGKILL", c:wait().signal)
+  end)
+  it("hands a group over to the root of its container, which divides it", function()
+    for _, idmap in ipairs { false, { uids = { { container_id = 0, host_id = 200000, size = 1000 } },
+      gids = { { container_id = 0, host_id = 200000, size = 1000 } } } } do
+      local status = run([[set -e
+        cd /sys/fs/cgroup; mkdir leaf; echo $$ > leaf/cgroup.procs
+        echo +pids > cgroup.subtree_control; mkdir sub; echo 3 > sub/pids.max; cat sub/pids.max
+        echo max > pids.max 2>/dev/null && echo escaped || echo held]], { pids = 20 },
+        { delegate = true, idmap = idmap or nil })
+      assert.equal("3\nheld\n", status.stdout, status.stderr)
+      assert.equal("", groups())
+    end
+  end)
+  it("shows the group read-only to who it is not handed over to", function()
+    local status = run("cat /sys/fs/cgroup/pids.max; mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused", { pids = 20 })
+    assert.equal("20\nrefused\n", status.stdout, status.stderr)
+  end)
+  it("calls when memory is short", function()
+    local c <close> = start("x=; while :; do x=$(head -c 20000000 /dev/zero | tr '\\0' x); done",
+      { limits = { memory = "24M", swap = 0, memory_high = "16M" }, timeout = 60 })
+    local loop, seen = carton.loop.new(), nil
+    local ok, token = pcall(c.group.on_pressure, c.group, loop, "memory", { some = 0.05, window = 1 },
+      function(pressure) seen = pressure end)
+    if not ok then
+      return pending("the kernel has no pressure information: " .. tostring(token))
+    end
+    loop:run_until(function() return seen ~= nil or not c:is_running() end, 40)
+    assert.is_table(seen and seen.some)
+    assert.is_true(seen.some.total > 0)
+  end)
+  it("says which level lacks which controller", function()
+    local top <close> = carton.cgroup.open_directory("/sys/fs/cgroup")
+    local mine <close> = top:create("carton-test-level-" .. posix.getpid("pid"))
+    local sub <close> = mine:create("sub")
+    assert.is_nil(sub:read("memory.max"))
+    sub:remove()
+    mine:remove()
+  end)
+end)
