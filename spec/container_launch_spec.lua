@@ -88,7 +88,7 @@ describe("container: a root that is none #userns", function()
     assert.equal("exec.exec", err.step)
     assert.equal("ENOENT", err.code)
   end)
-  it("may not be searched", function()
+  it("may not be searched #rootless", function()
     if posix.access("/root", "x") then
       return pending("this user may search /root")
     end

@@ -147,6 +147,7 @@ local failing = {
   ["mount.devpts"] = { { target = "/tmp" }, "EPERM" },
   ["mount.mqueue"] = { { target = "/tmp" }, "EPERM" },
   ["mount.cgroup"] = { { target = "/tmp" }, "EPERM" },
+  ["cgroup.enter"] = { { cgroups = {} }, nil, reason = "it takes a cgroup: cgroup_spec has it" },
   ["mount.filesystem"] = { { target = "/tmp", type = "nonsense" }, "ENODEV EPERM" },
   ["mount.overlay"] = { { target = "/tmp", lower = { "/usr" }, upper = "/a", work = "/b" }, "EPERM" },
   ["mount.setattr"] = { { target = "/nonexistent", options = { "ro" } }, "ENOENT" },

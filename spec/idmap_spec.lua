@@ -113,7 +113,7 @@ describe("idmap.resolve", function()
       assert.matches("idmap_spec.lua:%d+: idmap: .*" .. pattern, helper.raises(function() idmap.resolve(wish) end))
     end
   end)
-  it("no entry overlaps, and each id of a grant is there once", function()
+  it("no entry overlaps, and each id of a grant is there once #rootless", function()
     if not granted then
       return pending("no subordinate ids are granted to this user")
     end
@@ -152,7 +152,7 @@ describe("id maps of a container #userns", function()
       assert.same({ { 0, uid, 1 } }, map_of { rootfs = carton.rootfs.host() })
     end
   end)
-  it("auto: the caller is root, others follow", function()
+  it("auto: the caller is root, others follow #rootless", function()
     if uid == 0 or not granted then
       return pending("this is for an unprivileged user with subordinate ids")
     end
@@ -165,7 +165,7 @@ describe("id maps of a container #userns", function()
     assert.equal(granted.uids[1].first + 32, posix.stat(file .. "/web").uid)
     output("rm /data/web", { idmap = "auto", mounts = { file .. ":/data" } })
   end)
-  it("keep-id: the caller keeps its id", function()
+  it("keep-id: the caller keeps its id #rootless", function()
     if uid == 0 then
       return pending("this is for an unprivileged user")
     end
@@ -186,7 +186,7 @@ describe("id maps of a container #userns", function()
     local twice = { maps[1], maps[1] }
     helper.raises_code("EINVAL", output, "true", { idmap = { uids = twice, gids = maps } })
   end)
-  it("explicit, of one's own id", function()
+  it("explicit, of one's own id #rootless", function()
     if uid == 0 then
       return pending("this is for an unprivileged user")
     end
@@ -197,7 +197,7 @@ describe("id maps of a container #userns", function()
     assert.same({ { 0, uid, 1 } }, map_of { idmap = own(0) })
     assert.equal("1000", output("id -u", { idmap = own(1000), user = "1000:1000" }))
   end)
-  it("explicit, of ids that are not granted, are refused with the words of newuidmap", function()
+  it("explicit, of ids that are not granted, are refused with the words of newuidmap #rootless", function()
     if uid == 0 then
       return pending("root may map every id")
     end

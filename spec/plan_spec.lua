@@ -100,7 +100,8 @@ describe("plan.diff", function()
   it("is empty for the same, and has a line for each difference", function()
     assert.equal("", plan.diff_text(compiled(), compiled()))
     local text = plan.diff_text(compiled { hostname = "one" }, compiled { hostname = "two", umask = "0077" })
-    assert.equal("- namespace.hostname name=one\n+ namespace.hostname name=two\n+ privilege.umask mask=0077\n", text)
+    assert.equal("- namespace.hostname name=one\n+ namespace.hostname name=two\n"
+      .. "- privilege.umask mask=0022\n+ privilege.umask mask=0077\n", text)
     text = plan.diff_text(compiled(), compiled { network = "host" })
     assert.matches("^%- namespaces cgroup ipc mnt net pid user uts\n%+ namespaces cgroup ipc mnt pid user uts\n"
       .. "%- namespace.network_up interface=lo\n", text)

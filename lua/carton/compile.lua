@@ -111,11 +111,10 @@ local function layout(fields)
   return rootfs or {}
 end
 
-local function environment(fields, extra)
-  local env = { PATH = PATH, HOME = "/", TERM = fields.terminal and "xterm" or nil }
-  if fields.user == nil or fields.user == "root" or fields.user == "0" then
-    env.HOME = "/root"
-  end
+local function environment(fields, extra, base)
+  local is_root = fields.user == nil or fields.user == "root" or fields.user == "0"
+  local env = base or { PATH = PATH, HOME = is_root and "/root" or "/" }
+  env.TERM = env.TERM or (fields.terminal and "xterm") or nil
   for key, value in pairs(fields.env or {}) do
     if math.type(key) == "integer" then
       local name, text = tostring(value):match("^([^=]+)=(.*)$")
@@ -291,9 +290,7 @@ local function add_process(add, fields)
   if fields.rlimits then
     add { "privilege.rlimits", limits = fields.rlimits }
   end
-  if fields.umask then
-    add { "privilege.umask", mask = fields.umask }
-  end
+  add { "privilege.umask", mask = fields.umask or "0022" }
   for _, name in ipairs { "scheduler", "ioprio" } do
     if fields[name] then
       local step = { "privilege." .. name }
@@ -472,8 +469,8 @@ function compile.exec(fields, c, given)
   facts.ownroot = false
   add_privileges(add, fields, facts)
   listen.LISTEN_PID = nil
-  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
-    shield = true }
+  add { "exec.exec", args = fields.args, path = fields.path, shield = true,
+    env = environment(fields, listen, environment(c.fields, {})) }
   return { steps = steps, namespaces = {}, facts = facts, unified = given.group and given.group.unified }
 end
 

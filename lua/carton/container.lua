@@ -202,7 +202,7 @@ end
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
 --   LISTEN_FDS and LISTEN_FDNAMES
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
--- @tparam[opt] string fields.umask `"0022"`; also `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`:
+-- @tparam[opt="0022"] string fields.umask and `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`:
 --   see `carton.privilege`
 -- @tparam[opt=false] boolean fields.trace keep what each step took
 -- @treturn container
@@ -382,11 +382,15 @@ function methods:start()
   return self
 end
 
+--- What a further program has of the container unless it is said otherwise; its environment is added to.
+local inherited = { "capabilities", "cwd", "no_new_privs", "rlimits", "umask", "user" }
+
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
 --   `capabilities`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of `carton.container`;
---   capabilities, no_new_privs and rlimits are the container's unless they are given
+--   capabilities, cwd, no_new_privs, rlimits, umask and user are the container's unless they are given, and `env` is
+--   added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
@@ -398,8 +402,10 @@ function methods:exec(fields)
     fail("exec: a table of fields expected, got %s", type(fields))
   end
   check_fields(fields, exec_known, "started exited", "exec: ")
-  local copy = { capabilities = self.fields.capabilities, no_new_privs = self.fields.no_new_privs,
-    rlimits = self.fields.rlimits }
+  local copy = {}
+  for _, name in ipairs(inherited) do
+    copy[name] = self.fields[name]
+  end
   for key, value in pairs(fields) do
     copy[key] = value
   end
