@@ -20,6 +20,7 @@ struct carton_arena {
 	const char *field;           /* for messages: "target" */
 	lua_Integer index;           /* of the step in its plan, 0: none */
 	struct carton_handle *image; /* the init in memory, made for an exec step; or NULL */
+	bool lazy;                   /* a shield is chosen later */
 	bool absent;                 /* the field was not given: its fallback is on top */
 };
 

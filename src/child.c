@@ -12,6 +12,7 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	                             .channel = plan->channel,
 	                             .parent = plan->parent,
 	                             .image = plan->image,
+	                             .watched = plan->watched,
 	                             .masked = -1,
 	                             .fresh = true};
 	long r;

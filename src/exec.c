@@ -11,6 +11,7 @@
 #include <asm/termios.h>
 #include <linux/limits.h>
 #include <linux/prctl.h>
+#include <linux/ptrace.h>
 #include <string.h>
 
 #include "search.h"
@@ -167,6 +168,7 @@ static int place(struct carton_context *ctx, const int *items, int count)
 	}
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_DUP, r);
+	ctx->fds = count;
 	r = sys_call(SYS_close_range, count, ~0U, CLOSE_RANGE_CLOEXEC);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_CLOSE_RANGE, r) : 0;
 }
@@ -317,6 +319,22 @@ static void reset_signals(void)
 	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
+/* Have the parent look at the program before its first instruction; and be gone with what a path of
+ * an image could reach on the way to it: /proc/self/fd/7. */
+static long stop_at_exec(struct carton_context *ctx)
+{
+	int channel = ctx->channel;
+
+	if (channel >= ctx->fds) {
+		if (channel > ctx->fds)
+			sys_call(SYS_close_range, ctx->fds, channel - 1, 0);
+		sys_call(SYS_close_range, channel + 1, ~0U, 0);
+	} else {
+		sys_call(SYS_close_range, ctx->fds, ~0U, 0);
+	}
+	return sys_call(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0);
+}
+
 int carton_exec_exec(struct carton_context *ctx, const void *fields)
 {
 	const struct step_exec *f = fields;
@@ -334,7 +352,12 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 		env = nothing;
 	if (ctx->fresh)
 		reset_signals();
-	if (image == CARTON_UNSET) {
+	if (ctx->watched) {
+		r = stop_at_exec(ctx);
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_PTRACE, r);
+	}
+	if (image < 0) {
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;
 	}

@@ -139,5 +139,5 @@ const struct carton_field carton_exec_fields[] = {
 	{"env", carton_decode_env, offsetof(struct step_exec, env), 0, NULL, NULL},
 	{"path", carton_decode_string, offsetof(struct step_exec, path), 0, NULL, NULL},
 	{"init", carton_decode_init, offsetof(struct step_exec, init), 0, "#-1", NULL},
-	{"shield", carton_decode_init, offsetof(struct step_exec, shield), 0, "#-1", NULL},
+	{"shield", carton_decode_init, offsetof(struct step_exec, shield), 0, "#-1", "lazy"},
 	END};

@@ -16,20 +16,12 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-void carton_decode_init(struct carton_arena *arena, const struct carton_field *field, void *out)
+int carton_new_image(struct carton_arena *arena)
 {
 	lua_State *L = arena->L;
-	struct carton_handle *h;
+	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	int en;
 
-	(void)field;
-	*(int64_t *)out = CARTON_UNSET;
-	if (arena->absent)
-		return;
-	carton_expect(arena, lua_isboolean(L, -1), "boolean");
-	if (!lua_toboolean(L, -1))
-		return;
-	h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	if (h->fd < 0 && errno == EINVAL) /* before Linux 6.3 there was no MFD_EXEC */
 		h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -40,7 +32,23 @@ void carton_decode_init(struct carton_arena *arena, const struct carton_field *f
 		en = errno;
 		carton_raise(L, "init", "memfd", en);
 	}
-	*(int64_t *)out = h->fd;
 	arena->image = h;
 	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
+	return h->fd;
+}
+
+void carton_decode_init(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	lua_State *L = arena->L;
+
+	*(int64_t *)out = CARTON_UNSET;
+	if (arena->absent)
+		return;
+	carton_expect(arena, lua_isboolean(L, -1), "boolean");
+	if (!lua_toboolean(L, -1))
+		return;
+	if (arena->lazy && field->aux)
+		*(int64_t *)out = CARTON_WANTED;
+	else
+		*(int64_t *)out = carton_new_image(arena);
 }

@@ -74,13 +74,17 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 				needs->own_memory = true;
 			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal)
 				needs->channel = true;
+			if (p->perform == carton_exec_descriptors ||
+			    p->perform == carton_exec_terminal)
+				needs->descriptors = true;
 			if (p->perform == carton_exec_die_with_parent)
 				needs->parent = true;
 			if (p->perform == carton_exec_exec) {
 				const struct step_exec *f = fields;
 
 				needs->exec = (uint32_t)i;
-				plan->image = (int)(f->init != CARTON_UNSET ? f->init : f->shield);
+				plan->image = (int)f->init;
+				needs->shield = f->shield != CARTON_UNSET;
 				needs->channel =
 					needs->channel || plan->image >= 0; /* it may fail, too */
 			}

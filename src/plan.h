@@ -21,7 +21,8 @@ struct carton_plan {
 	int channel;                  /* the child's end, or -1 */
 	int near;                     /* the parent's end, which the child closes, or -1 */
 	int parent;                   /* pidfd of the parent, or -1 */
-	int image;                    /* memfd of the init that exec.exec begins with, or -1 */
+	bool watched; /* stop at exec: the parent looks at the program before it begins */
+	int image;    /* memfd of the init that exec.exec begins with, or -1 */
 };
 
 /* Obey a plan in a new process: child.c */

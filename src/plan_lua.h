@@ -8,9 +8,11 @@
 
 struct carton_needs {
 	bool own_memory; /* a step for which the child must not share the parent's memory */
-	bool channel;  /* a step that has more to say than that it failed, or waits for an answer */
-	bool parent;   /* a step that looks whether the parent lives */
-	uint32_t exec; /* index of the exec step, from 1; 0: none */
+	bool channel; /* a step that has more to say than that it failed, or waits for an answer */
+	bool shield;  /* what is executed must not reach our own file and descriptors */
+	bool descriptors; /* a step that says which ones the program gets */
+	bool parent;      /* a step that looks whether the parent lives */
+	uint32_t exec;    /* index of the exec step, from 1; 0: none */
 };
 
 /* Check and pack the steps at that stack index; raises what is wrong with them. */

@@ -17,10 +17,6 @@ Processes as pidfds: wait, signal, how they ended.
 #include "names.h"
 #include "sys.h"
 
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
-
 struct carton_process *carton_newprocess(lua_State *L)
 {
 	return carton_newbox(L, CARTON_PROCESS, sizeof(struct carton_process), 2);
@@ -44,7 +40,7 @@ int carton_reap(struct carton_process *p, bool block)
 		return 1;
 	memset(&info, 0, sizeof(info));
 	do
-		r = sys_call(SYS_waitid, P_PIDFD, p->handle.fd, &info,
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, p->handle.fd, &info,
 		             WEXITED | (block ? 0 : WNOHANG), &p->usage);
 	while (r == -EINTR);
 	if (r < 0)

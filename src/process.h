@@ -9,6 +9,8 @@
 
 #include "handle.h"
 
+#define CARTON_P_PIDFD 3 /* P_PIDFD of waitid(2), which older C libraries lack */
+
 struct carton_process {
 	struct carton_handle handle; /* a pidfd */
 	pid_t pid;                   /* as our pid namespace numbers it */

@@ -11,13 +11,16 @@ Makes a process that obeys a plan: clone, turns with the child, its report (the 
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
 
 #include "error.h"
+#include "init_image.h"
 #include "names.h"
 #include "plan_lua.h"
 #include "primitive.h"
@@ -49,6 +52,13 @@ struct spawn {
 	int dumpable; /* to be set again, or -1 */
 	struct carton_handle
 		*image; /* the init in memory, which the arena holds until it is collected */
+};
+
+/* What a child of its own memory and its parent both see. */
+struct carton_shared {
+	uint32_t progress;
+	struct carton_report report;
+	struct carton_trace trace[];
 };
 
 struct spawn_fields {
@@ -441,6 +451,196 @@ static void push_trace(lua_State *L, const struct carton_plan *plan)
 	}
 }
 
+/* What is there to tell apart: our own file, which a program must not be. */
+static bool is_own_file(const struct stat *st)
+{
+	struct stat own;
+
+	return stat("/proc/self/exe", &own) < 0 ||
+	       (own.st_dev == st->st_dev && own.st_ino == st->st_ino);
+}
+
+/* A program that is stopped before its first instruction: an image may have named our own file, as
+ * "#!/proc/self/exe", to get at it later. False: it can't be told. */
+static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                            const struct carton_needs *needs)
+{
+	struct carton_report report = {.call = CARTON_CALL_CHECK_OWN, .errnum = EPERM};
+	char path[48];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)s->process->pid);
+	if (stat(path, &st) < 0)
+		return false;
+	if (is_own_file(&st)) {
+		report.step = needs->exec - 1;
+		raise_report(L, f, &report); /* spawn_finish() ends it */
+	}
+	return ptrace(PTRACE_DETACH, s->process->pid, 0, 0) == 0;
+}
+
+/* Wait for a watched child to execute or fail; false: start it again, without watching. */
+static bool watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                  const struct carton_plan *plan, const struct carton_needs *needs)
+{
+	siginfo_t info;
+	long r;
+
+	for (;;) {
+		memset(&info, 0, sizeof(info));
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, &info,
+		             WSTOPPED | WEXITED | WNOWAIT, NULL);
+		if (r == -EINTR)
+			continue;
+		if (r < 0)
+			fail_spawn(L, "waitid", (int)-r);
+		if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)
+			break;
+		if (info.si_status == SIGTRAP) {
+			if (!look_at_program(L, s, f, needs))
+				return false;
+			s->running = true;
+			return true;
+		}
+		if (ptrace(PTRACE_CONT, s->process->pid, 0, info.si_status) < 0)
+			return false;
+	}
+	if (plan->report->kind == CARTON_REPORT_FAILED) {
+		if (plan->report->call == CARTON_CALL_PTRACE) /* traced already, or not allowed */
+			return false;
+		raise_report(L, f, plan->report);
+	}
+	conclude(L, s, f, plan, needs);
+	return true;
+}
+
+/* Only a program whose end we see to, and whose first process it is: or others could outlive the
+ * look. */
+static bool may_watch(const struct spawn_fields *f, const struct carton_needs *needs)
+{
+	return needs->shield && !needs->channel && needs->parent && needs->descriptors &&
+	       needs->exec && f->namespaces & CLONE_NEWPID;
+}
+
+struct launch {
+	struct carton_arena *arena;
+	struct carton_plan *plan;
+	struct carton_needs needs;
+	struct spawn_fields fields;
+};
+
+/* Make the process, left on top of the stack; false: it has to be done again without watching. */
+static bool launch(lua_State *L, struct launch *l, bool watched)
+{
+	struct carton_plan *plan = l->plan;
+	const struct spawn_fields *f = &l->fields;
+	struct carton_needs needs = l->needs;
+	struct clone_args args = {0};
+	sigset_t all, before;
+	int pair[2], process, pidfd = -1;
+	bool share, quiet, done = true;
+	struct spawn *s;
+	long pid;
+
+	plan->watched = watched;
+	if (needs.shield && !watched && plan->image < 0)
+		plan->image = carton_new_image(l->arena);
+	needs.channel = needs.channel || plan->image >= 0; /* the init may fail, too */
+	/* who shares memory is killed together when a cgroup has none left */
+	share = MAY_SHARE && !needs.own_memory && !f->cgroup && !(f->namespaces & CLONE_NEWTIME);
+	quiet = (share && !needs.channel) || watched;
+
+	s = new_spawn(L);
+	s->image = l->arena->image;
+	lua_toclose(L, lua_gettop(L));
+	s->process = carton_newprocess(L);
+	process = lua_gettop(L);
+	lua_pushvalue(L, process); /* alive as long as what undoes the launch */
+	lua_setiuservalue(L, process - 1, 1);
+	lua_pushvalue(L, l->arena->anchor);
+	lua_setiuservalue(L, process - 1, 2);
+
+	if (share && !f->trace) {
+		plan->progress = carton_alloc(l->arena, sizeof(uint32_t));
+		plan->report = carton_alloc(l->arena, sizeof(*plan->report));
+	} else {
+		struct carton_shared *shared;
+
+		s->shared_size =
+			sizeof(*shared) + (f->trace ? plan->nsteps * sizeof(shared->trace[0]) : 0);
+		shared = mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE,
+		              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (shared == MAP_FAILED)
+			return fail_spawn(L, "mmap", errno);
+		s->shared = shared;
+		plan->progress = &shared->progress;
+		plan->report = &shared->report;
+		if (f->trace)
+			plan->trace = shared->trace;
+	}
+	if (share) {
+		s->stack = take_stack();
+		if (!s->stack)
+			return fail_spawn(L, "mmap", errno);
+		args.stack = (uint64_t)(uintptr_t)(s->stack + GUARD_SIZE);
+		args.stack_size = STACK_SIZE;
+		s->dumpable = prctl(PR_GET_DUMPABLE); /* a change of ids in the child clears it */
+		args.flags |= CLONE_VM;
+	}
+	plan->channel = plan->near = -1;
+	if (!quiet) {
+		plan->report = NULL;
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+			return fail_spawn(L, "socketpair", errno);
+		s->channel = plan->near = pair[0];
+		s->far = plan->channel = pair[1];
+	} else if (!watched) { /* we sleep until it has executed or failed: vfork(2) */
+		args.flags |= CLONE_VFORK;
+	}
+	if (needs.parent) {
+		s->parent = plan->parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
+		if (s->parent < 0)
+			return fail_spawn(L, "pidfd_open", -plan->parent);
+	}
+	args.flags |= f->namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+	args.pidfd = (uint64_t)(uintptr_t)&pidfd;
+	args.exit_signal = SIGCHLD;
+	if (f->cgroup) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)f->cgroup->fd;
+	}
+	/* no handler of ours may run in the child, on its stack and in our memory */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid = clone_child(&args, plan, share);
+	if (pid > 0) {
+		s->process->handle.fd = pidfd;
+		s->process->pid = (pid_t)pid;
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (pid < 0) {
+		lua_getfield(L, 1, "namespaces");
+		return fail_spawn(L, "clone3", (int)-pid);
+	}
+	if (!quiet) {
+		close(s->far);
+		s->far = -1;
+		follow(L, s, f, plan, &needs, process);
+	} else if (watched) {
+		done = watch(L, s, f, plan, &needs);
+	} else if (plan->report->kind == CARTON_REPORT_FAILED) {
+		raise_report(L, f, plan->report);
+	} else {
+		conclude(L, s, f, plan, &needs);
+	}
+	if (done && plan->trace) {
+		push_trace(L, plan);
+		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
+	}
+	lua_settop(L, process);
+	return done;
+}
+
 /***
 Make a process that performs a plan and then is the program. Returns when the program is executed.
 @function spawn
@@ -459,114 +659,25 @@ then
 */
 int carton_spawn(lua_State *L)
 {
-	struct carton_plan *plan;
-	struct carton_needs needs = {0};
-	struct spawn_fields f = {0};
-	struct clone_args args = {0};
 	struct carton_arena arena;
-	sigset_t all, before;
-	int pair[2], process, pidfd = -1;
-	bool share, quiet;
-	struct spawn *s;
-	long pid;
+	struct launch l = {.arena = &arena};
+	int top;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	luaL_checkstack(L, 30, NULL);
+	luaL_checkstack(L, 40, NULL);
 	carton_newarena(L, &arena);
-	read_fields(L, &arena, &f);
+	arena.lazy = true;
+	read_fields(L, &arena, &l.fields);
 	/* not on the stack: an error in here leaves this function before the child is ended */
-	plan = carton_alloc(&arena, sizeof(*plan));
-	plan->parent = -1;
-	carton_pack(&arena, f.steps, plan, &needs);
-	/* who shares memory is killed together when a cgroup has none left */
-	share = MAY_SHARE && !needs.own_memory && !f.cgroup && !(f.namespaces & CLONE_NEWTIME);
-	quiet = share && !needs.channel;
-
-	s = new_spawn(L);
-	s->image = arena.image;
-	lua_toclose(L, lua_gettop(L));
-	s->process = carton_newprocess(L);
-	process = lua_gettop(L);
-	lua_pushvalue(L, process); /* alive as long as what undoes the launch */
-	lua_setiuservalue(L, process - 1, 1);
-	lua_pushvalue(L, arena.anchor);
-	lua_setiuservalue(L, process - 1, 2);
-
-	s->shared_size = sizeof(uint32_t) * 4;
-	if (f.trace)
-		s->shared_size += plan->nsteps * sizeof(struct carton_trace);
-	if (share && !f.trace) {
-		plan->progress = carton_alloc(&arena, sizeof(uint32_t));
-	} else {
-		void *shared = mmap(NULL, s->shared_size, PROT_READ | PROT_WRITE,
-		                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-		if (shared == MAP_FAILED)
-			return fail_spawn(L, "mmap", errno);
-		s->shared = shared;
-		plan->progress = shared;
-		if (f.trace)
-			plan->trace =
-				(struct carton_trace *)((char *)shared + 4 * sizeof(uint32_t));
+	l.plan = carton_alloc(&arena, sizeof(*l.plan));
+	l.plan->parent = -1;
+	carton_pack(&arena, l.fields.steps, l.plan, &l.needs);
+	top = lua_gettop(L);
+	if (!launch(L, &l, may_watch(&l.fields, &l.needs))) {
+		lua_closeslot(L, top + 1); /* which ends what was begun */
+		lua_settop(L, top);
+		launch(L, &l, false);
 	}
-	if (share) {
-		s->stack = take_stack();
-		if (!s->stack)
-			return fail_spawn(L, "mmap", errno);
-		args.stack = (uint64_t)(uintptr_t)(s->stack + GUARD_SIZE);
-		args.stack_size = STACK_SIZE;
-		s->dumpable = prctl(PR_GET_DUMPABLE); /* a change of ids in the child clears it */
-		args.flags |= CLONE_VM;
-	}
-	if (quiet) { /* we sleep until it has executed or failed: vfork(2) */
-		args.flags |= CLONE_VFORK;
-		plan->report = carton_alloc(&arena, sizeof(*plan->report));
-		plan->channel = plan->near = -1;
-	} else {
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-			return fail_spawn(L, "socketpair", errno);
-		s->channel = plan->near = pair[0];
-		s->far = plan->channel = pair[1];
-	}
-	if (needs.parent) {
-		s->parent = plan->parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
-		if (s->parent < 0)
-			return fail_spawn(L, "pidfd_open", -plan->parent);
-	}
-	args.flags |= f.namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
-	args.pidfd = (uint64_t)(uintptr_t)&pidfd;
-	args.exit_signal = SIGCHLD;
-	if (f.cgroup) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)f.cgroup->fd;
-	}
-	/* no handler of ours may run in the child, on its stack and in our memory */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone_child(&args, plan, share);
-	if (pid > 0) {
-		s->process->handle.fd = pidfd;
-		s->process->pid = (pid_t)pid;
-	}
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	if (pid < 0) {
-		lua_getfield(L, 1, "namespaces");
-		return fail_spawn(L, "clone3", (int)-pid);
-	}
-	if (!quiet) {
-		close(s->far);
-		s->far = -1;
-		follow(L, s, &f, plan, &needs, process);
-	} else if (plan->report->kind == CARTON_REPORT_FAILED) {
-		raise_report(L, &f, plan->report);
-	} else {
-		conclude(L, s, &f, plan, &needs);
-	}
-	if (plan->trace) {
-		push_trace(L, plan);
-		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
-	}
-	lua_settop(L, process);
 	return 1;
 }

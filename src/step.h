@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define CARTON_EXIT_SETUP 125
+#define CARTON_WANTED     (-2) /* a shield, by whatever means the parent chooses */
 #define CARTON_UNSET      (-1) /* an integer field that was not given */
 #define CARTON_ARGS_SPARE 3    /* places for the init before args[0] */
 #define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
@@ -65,6 +66,7 @@ struct stat;
 	X(SOCKET, "socket")                                                                        \
 	X(SEND, "sendmsg")                                                                         \
 	X(EXECVE, "execve")                                                                        \
+	X(PTRACE, "ptrace")                                                                        \
 	X(POLL, "poll")                                                                            \
 	/* checks: the subject of the step is not what it has to be */                             \
 	X(CHECK_DEVICE, "is not that device")                                                      \
@@ -75,6 +77,7 @@ struct stat;
 	X(CHECK_SYSCTL, "belongs to no namespace of its own")                                      \
 	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
 	X(CHECK_CWD, "is outside of the root file system")                                         \
+	X(CHECK_OWN, "is the file of who starts it")                                               \
 	X(CHECK_PARENT, "lost its parent")                                                         \
 	X(CHECK_SYNC, "was refused by the parent")                                                 \
 	/* why exec failed: text holds the interpreter or loader */                                \
@@ -112,6 +115,8 @@ struct carton_context {
 	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
 	int channel;    /* socket to the parent, -1 outside of a plan */
 	int parent;     /* pidfd of the parent, -1 outside of a plan */
+	bool watched;   /* exec stops for the parent, which looks at what is executed */
+	int fds;        /* descriptors 0 to fds - 1 are the program's, 0: not known */
 	int image;      /* memfd of the init, -1 outside of a plan, or without one */
 	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
 	bool fresh;     /* in a plan (a new process), not in the calling process */
