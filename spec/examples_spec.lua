@@ -13,6 +13,7 @@ local expected = {
     .. "/sys/class/net/lo\n$" },
   jobs = { "job1: 1\n", "job5: exited %(3%) I fail", "job9: timeout %(137%)", "job12: 144\n", "2 of 12 failed\n$" },
   layout = { "Nothing else is here.\n", "the root can't be written\n", "8 MiB of scratch, and no more\n$" },
+  limits = { "^ 16 MiB: not enough memory\n 64 MiB: exited\nand what it used is told\n$" },
   overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },
   pipeline = { "^%s+100 0\n%s+100 1\n%s+100 2\n$" },
   pod = { "^the client read: hello from the server, 1 process\n$" },
@@ -21,6 +22,9 @@ local expected = {
   tool = { "^I can write here\nI can't write to /etc\nnor to /usr\nthere is no network\n"
     .. "I see no process but my own\n$" },
 }
+
+--- What takes more than every user has; others are told what is in the way.
+local privileged = { limits = "%(EACCES%); " }
 
 local function path_of(name)
   return "examples/" .. name .. ".lua"
@@ -64,6 +68,10 @@ describe("examples #userns", function()
     it(name .. " does what it says", function()
       assert.is_truthy(expected[name], "what it prints belongs into this spec")
       local result = unchanged(function() return helper.carton(path_of(name)) end)
+      if privileged[name] and not helper.is_root then
+        assert.equal(125, result.code)
+        return assert.matches(privileged[name], result.stderr)
+      end
       assert.equal("", result.stderr)
       assert.equal(0, result.code)
       for _, pattern in ipairs(expected[name]) do

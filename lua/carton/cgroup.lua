@@ -210,7 +210,13 @@ local function create1(group, name, files, layout)
     end
     if not made[path] then
       local parent <close> = cgroup.open_directory(path)
-      made[path] = create_in(parent, name)
+      local ok, directory = pcall(create_in, parent, name)
+      if not ok and type(directory) == "table" and directory.code == "EACCES" then
+        fail(path, "cgroup v1 belongs to root alone", "run as root, or on a host with cgroup v2")
+      elseif not ok then
+        error(directory, 0)
+      end
+      made[path] = directory
       group.list[#group.list + 1] = made[path]
       if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
         made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
