@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* A launch on its way: what spawn.c begins and turns.c follows. */
+#ifndef CARTON_LAUNCH_H
+#define CARTON_LAUNCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plan_lua.h"
+#include "process.h"
+
+/* What has to be undone when a launch comes to an end, however it ends. */
+struct spawn {
+	int channel; /* our end */
+	int far;     /* the child's end, until it is cloned */
+	int parent;  /* pidfd of ourselves */
+	char *stack; /* of a child that shares our memory */
+	void *shared;
+	size_t shared_size;
+	pid_t helper; /* first process of a plan with exec.fork, not reaped yet */
+	struct carton_process *process;
+	bool running; /* the plan is over and the program was executed */
+	int dumpable; /* to be set again, or -1 */
+	struct carton_handle
+		*image; /* the init in memory, which the arena holds until it is collected */
+};
+
+/* What a child of its own memory and its parent both see. */
+struct carton_shared {
+	uint32_t progress;
+	struct carton_report report;
+	struct carton_trace trace[];
+};
+
+struct spawn_fields {
+	struct carton_handle *cgroup;
+	uint64_t namespaces;
+	bool trace;
+	int steps, sync; /* stack indexes */
+};
+
+/* All of these raise. */
+int carton_fail_spawn(lua_State *L, const char *call, int errnum);
+int carton_raise_report(lua_State *L, const struct spawn_fields *f,
+                        const struct carton_report *report);
+/* The program is executed, the plan without one is over; or somebody killed it. */
+void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                     const struct carton_plan *plan, const struct carton_needs *needs);
+/* Read what it says until it executes. */
+void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                   const struct carton_plan *plan, const struct carton_needs *needs, int process);
+/* Wait for a watched child to execute or fail; false: start it again, without watching. */
+bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                  const struct carton_plan *plan, const struct carton_needs *needs);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* Follows a child from clone to exec: its messages, turns with it, a look at what it executes (the
+ * parent's side). */
+#include "launch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#include "error.h"
+#include "primitive.h"
+#include "sys.h"
+
+int carton_fail_spawn(lua_State *L, const char *call, int errnum)
+{
+	struct carton_failure failure = {.step = "exec.spawn", .call = call, .errnum = errnum};
+
+	return carton_raise_failure(L, &failure);
+}
+
+/* One message of the child, and a descriptor that may come with it; 0: the channel was closed. */
+static ssize_t receive(int channel, struct carton_report *report, int *fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {report, sizeof(*report)};
+	struct msghdr message = {.msg_iov = &iov,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+	struct cmsghdr *c;
+	ssize_t n;
+
+	*fd = -1;
+	do
+		n = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	c = CMSG_FIRSTHDR(&message);
+	if (n > 0 && c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	return n;
+}
+
+/* The pid behind a pidfd, as our procfs numbers it: pidfd_open(2), /proc/PID/fdinfo. */
+static pid_t pid_of(int pidfd)
+{
+	char path[48], text[512];
+	const char *at;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	at = strstr(text, "Pid:");
+	return at ? (pid_t)strtol(at + 4, NULL, 10) : 0;
+}
+
+/* Run the function of a sync step; the child goes on when it returns. */
+static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                      const struct carton_plan *plan, const struct carton_report *report,
+                      int process)
+{
+	const struct step_sync *sync = plan->steps[report->step].fields;
+	char reply = 1;
+	int status;
+
+	if (!lua_istable(L, f->sync) || lua_getfield(L, f->sync, sync->name) == LUA_TNIL)
+		carton_misuse(L, "exec.spawn: no function '%s' in 'sync'", sync->name);
+	lua_pushvalue(L, process);
+	status = lua_pcall(L, 1, 0, 0);
+	if (status != LUA_OK)
+		reply = 0;
+	send(s->channel, &reply, 1, MSG_NOSIGNAL);
+	if (status != LUA_OK)
+		lua_error(L); /* spawn_finish() ends the child */
+}
+
+/* The child of a child goes on only when we have it in hand. */
+static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_plan *plan,
+                            uint32_t step, int process, int fd)
+{
+	struct carton_handle *h;
+	char reply = 1;
+
+	if (plan->steps[step].perform == carton_exec_fork) {
+		s->helper = s->process->pid;
+		close(s->process->handle.fd);
+		s->process->handle.fd = fd;
+		s->process->pid = pid_of(fd);
+	} else {
+		h = carton_newhandle(L, CARTON_DESCRIPTOR);
+		h->fd = fd;
+		lua_setiuservalue(L, process, CARTON_PROCESS_TERMINAL);
+	}
+	send(s->channel, &reply, 1, MSG_NOSIGNAL);
+}
+
+int carton_raise_report(lua_State *L, const struct spawn_fields *f,
+                        const struct carton_report *report)
+{
+	struct carton_failure failure = {.call = carton_call_word(report->call),
+	                                 .errnum = report->errnum,
+	                                 .text = report->text,
+	                                 .index = (lua_Integer)report->step + 1};
+
+	if (lua_rawgeti(L, f->steps, failure.index) == LUA_TTABLE) {
+		lua_rawgeti(L, -1, 1);
+		failure.step = lua_tostring(L, -1);
+		failure.fields = lua_gettop(L) - 1;
+	}
+	if (!failure.step)
+		failure.step = "exec.spawn";
+	return carton_raise_failure(L, &failure);
+}
+
+/* The channel is closed: was it exec, the end of a plan without one, or did somebody kill it? */
+void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                     const struct carton_plan *plan, const struct carton_needs *needs)
+{
+	struct carton_report report = {.errnum = EINTR};
+	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
+	struct pollfd ended = {.fd = s->process->handle.fd, .events = POLLIN};
+
+	if (done + 1 >= (needs->exec ? needs->exec : plan->nsteps + 1)) {
+		s->running = true;
+		return;
+	}
+	if (poll(&ended, 1, 1000) == 1)
+		carton_reap(s->process, true);
+	report.step = done < plan->nsteps ? done : 0;
+	strcpy(report.text, "the process was killed before it came to exec");
+	carton_raise_report(L, f, &report);
+}
+
+void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                   const struct carton_plan *plan, const struct carton_needs *needs, int process)
+{
+	struct carton_report report = {0};
+	ssize_t n;
+	int fd;
+
+	for (;;) {
+		n = receive(s->channel, &report, &fd);
+		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
+			carton_conclude(L, s, f, plan, needs);
+			return;
+		}
+		if (n < 0)
+			carton_fail_spawn(L, "recvmsg", (int)-n);
+		report.text[sizeof(report.text) - 1] = '\0';
+		if (report.step == UINT32_MAX && needs->exec) /* the built-in init speaks of it */
+			report.step = needs->exec - 1;
+		/* nobody speaks of another step than the one that is being done */
+		if (n != sizeof(report) || report.step >= plan->nsteps ||
+		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE)) {
+			if (fd >= 0)
+				close(fd);
+			carton_fail_spawn(L, "recvmsg", EPROTO);
+		}
+		if (report.kind == CARTON_REPORT_FD && fd >= 0) {
+			take_descriptor(L, s, plan, report.step, process, fd);
+			continue;
+		}
+		if (report.kind == CARTON_REPORT_FD)
+			carton_fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
+		if (fd >= 0)
+			close(fd);
+		if (report.kind == CARTON_REPORT_SYNC &&
+		    plan->steps[report.step].perform == carton_exec_sync)
+			take_turn(L, s, f, plan, &report, process);
+		else if (report.kind == CARTON_REPORT_FAILED)
+			carton_raise_report(L, f, &report);
+		else
+			carton_fail_spawn(L, "recvmsg", EPROTO);
+	}
+}
+
+/* The file that we run, which a program must not be; it stays the same, and is looked up once. */
+static bool is_own_file(const struct stat *st)
+{
+	static struct stat own;
+	static bool known;
+
+	if (!known && stat("/proc/self/exe", &own) < 0)
+		return true;
+	known = true;
+	return own.st_dev == st->st_dev && own.st_ino == st->st_ino;
+}
+
+/* A program that is stopped before its first instruction: an image may have named our own file, as
+ * "#!/proc/self/exe", to get at it later. False: it can't be told. */
+static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                            const struct carton_needs *needs)
+{
+	struct carton_report report = {.call = CARTON_CALL_CHECK_OWN, .errnum = EPERM};
+	char path[48];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)s->process->pid);
+	if (stat(path, &st) < 0)
+		return false;
+	if (is_own_file(&st)) {
+		report.step = needs->exec - 1;
+		carton_raise_report(L, f, &report); /* spawn_finish() ends it */
+	}
+	return ptrace(PTRACE_DETACH, s->process->pid, 0, 0) == 0;
+}
+
+/* Wait for a watched child to execute or fail; false: start it again, without watching. */
+bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                  const struct carton_plan *plan, const struct carton_needs *needs)
+{
+	siginfo_t info;
+	long r;
+
+	for (;;) {
+		memset(&info, 0, sizeof(info));
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, &info,
+		             WSTOPPED | WEXITED | WNOWAIT, NULL);
+		if (r == -EINTR)
+			continue;
+		if (r < 0)
+			carton_fail_spawn(L, "waitid", (int)-r);
+		if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)
+			break;
+		if (info.si_status == SIGTRAP) {
+			if (!look_at_program(L, s, f, needs))
+				return false;
+			s->running = true;
+			return true;
+		}
+		if (ptrace(PTRACE_CONT, s->process->pid, 0, info.si_status) < 0)
+			return false;
+	}
+	if (plan->report->kind == CARTON_REPORT_FAILED) {
+		if (plan->report->call == CARTON_CALL_PTRACE) /* traced already, or not allowed */
+			return false;
+		carton_raise_report(L, f, plan->report);
+	}
+	carton_conclude(L, s, f, plan, needs);
+	return true;
+}
