@@ -16,7 +16,7 @@ Mount trees and root directories as handles, and the list of mounts.
 #include "args.h"
 #include "error.h"
 #include "handle.h"
-#include "plan.h"
+#include "names.h"
 #include "primitive.h"
 #include "step.h"
 #include "sys.h"

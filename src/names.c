@@ -11,7 +11,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "step.h"
 #include "sys.h"
+#include "util.h"
 
 const struct carton_choice carton_namespace_names[] = {
 	{"cgroup", CLONE_NEWCGROUP}, {"ipc", CLONE_NEWIPC}, {"mnt", CLONE_NEWNS},
@@ -134,4 +136,15 @@ const char *carton_name_of(const struct carton_choice *choices, unsigned long va
 		if (choices->value == value)
 			return choices->name;
 	return NULL;
+}
+
+const char *carton_call_word(uint32_t call)
+{
+	static const char *const words[] = {
+#define X(name, word) word,
+		CARTON_CALLS(X)
+#undef X
+	};
+
+	return call < countof(words) ? words[call] : "";
 }

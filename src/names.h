@@ -15,6 +15,8 @@ extern const struct carton_choice carton_policy_names[];
 extern const struct carton_choice carton_ioprio_names[];
 extern const struct carton_choice carton_device_names[];
 
+/* The word of an enum carton_call: "move_mount", or a finding. */
+const char *carton_call_word(uint32_t call);
 /* The name that stands for a value, or NULL. */
 const char *carton_name_of(const struct carton_choice *choices, unsigned long value);
 

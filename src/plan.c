@@ -10,21 +10,8 @@ From a list of steps (Lua) to a flat plan in one arena.
 #include "error.h"
 #include "plan_lua.h"
 #include "primitive.h"
-#include "sys.h"
-#include "util.h"
 
 #define STEPS_LIMIT 65536
-
-const char *carton_call_word(uint32_t call)
-{
-	static const char *const words[] = {
-#define X(name, word) word,
-		CARTON_CALLS(X)
-#undef X
-	};
-
-	return call < countof(words) ? words[call] : "";
-}
 
 void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan,
                  struct carton_needs *needs)

@@ -28,6 +28,4 @@ struct carton_plan {
 /* Obey a plan in a new process: child.c */
 _Noreturn void carton_child(const struct carton_plan *plan);
 
-const char *carton_call_word(uint32_t call); /* "move_mount", or a finding: plan.c */
-
 #endif

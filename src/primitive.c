@@ -9,7 +9,7 @@
 
 #include "error.h"
 #include "handle.h"
-#include "plan.h"
+#include "names.h"
 #include "sys.h"
 
 const struct carton_primitive carton_primitives[] = {

@@ -18,6 +18,7 @@
 #include <lauxlib.h>
 
 #include "error.h"
+#include "names.h"
 #include "primitive.h"
 #include "sys.h"
 
