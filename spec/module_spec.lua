@@ -101,4 +101,25 @@ describe("require 'carton'", function()
   end)
 end)
 
+describe("the reference", function()
+  it("has every function of the core", function()
+    local core, documented = require("carton.core"), {}
+    for path in helper.run({ "sh", "-c", "ls src/*.c" }).stdout:gmatch("[^\n]+") do
+      for name in helper.read(path):gmatch("\n@function ([%w_]+)\n") do
+        documented[name] = true
+      end
+    end
+    for _, name in ipairs { "cgroup", "exec", "host", "mount", "namespace", "privilege" } do
+      for key in pairs(core[name]) do
+        assert.is_true(documented[key], name .. "." .. key)
+      end
+    end
+  end)
+  it("finds what a module says of itself apart from its licence", function()
+    for path in helper.run({ "sh", "-c", "find lua -name '*.lua'" }).stdout:gmatch("[^\n]+") do
+      assert.matches("^%-%- SPDX[^\n]+\n\n%-%-%- ", helper.read(path), nil, path)
+    end
+  end)
+end)
+
 teardown(helper.cleanup)

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- From a container's fields to a plan: the order of the steps, each with why it stands there.
 -- @module carton.compile
 local core = require("carton.core")

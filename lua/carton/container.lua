@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
+
 --- The vocabulary of recipes: a container is a table of wishes that can be started.
 -- @module carton.container
+-- @pragma nostrip
 local core = require("carton.core")
 local compile = require("carton.compile")
 local container = {}
@@ -427,7 +429,7 @@ function methods:wait(timeout)
   return status
 end
 
---- What is left to do when the process has ended; `carton.wait` calls it.
+-- What is left to do when the process has ended; `carton.wait` calls it.
 function methods:finish()
   if self.status then
     return self.status -- somebody else has waited for it

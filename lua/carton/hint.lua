@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Why a step failed, found by looking: one sentence that says what to do.
 -- @module carton.hint
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Mounts as people write them, turned into steps.
 -- @module carton.mounts
 local core = require("carton.core")

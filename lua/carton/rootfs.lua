@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Layouts: what a root file system usually is, as lists of steps.
 -- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made
 -- read-only after all mounts) and `idmap` (the id map that suffices for it).

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What a container's standard input, output and error are connected to.
 -- @module carton.stdio
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton help`: the commands, one command, the man page, completions; all from the commands' own tables.
 -- @module carton.command.help
 local options = require("carton.command.options")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The command line: recipes, the classic call, commands; errors become one line and an exit status.
 -- @module carton.command
 local core = require("carton.core")

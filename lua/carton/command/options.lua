@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Command lines, read exactly as a table of options says; argparse shows the same table as help.
 -- @module carton.command.options
 local options = {}

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton run`: a container from options, or a recipe.
 -- @module carton.command.run
 local options = require("carton.command.options")
