@@ -210,6 +210,9 @@ local function create1(group, name, files, layout)
         "the kernel lacks it, or it is not mounted", "ENOENT")
     end
     if not made[path] then
+      if not host.access(path, "w") then
+        fail(path, "this user may not write there", "limits without root take cgroup v2: with v1 nothing is delegated")
+      end
       local parent <close> = cgroup.open_directory(path)
       made[path] = create_in(parent, name)
       group.list[#group.list + 1] = made[path]

@@ -33,6 +33,29 @@ local function walk(path)
   end
 end
 
+--- The field that was meant by one that there is not.
+-- @param name what was written
+-- @tparam table known the fields that there are, as keys
+-- @treturn string `" (did you mean 'args'?)"`; empty when none is near
+function hint.meant(name, known)
+  local best, most = nil, 0
+  for other in pairs(type(name) == "string" and known or {}) do
+    local head, tail = 0, 0 -- the longest common run of the two from either end
+    while head < #name and name:byte(head + 1) == other:byte(head + 1) do
+      head = head + 1
+    end
+    while tail < #name - head and name:byte(-1 - tail) == other:byte(-1 - tail) do
+      tail = tail + 1
+    end
+    local near = (head + tail) / math.max(#name, #other)
+    if near > most or (near == most and best and other < best) then
+      best, most = other, near
+    end
+  end
+  local is_near = most > 0.5 or (best and #name > 2 and best:sub(1, #name) == name)
+  return is_near and (" (did you mean '%s'?)"):format(best) or ""
+end
+
 --- What keeps a host from making user namespaces.
 -- @treturn ?string
 function hint.user_namespaces()
@@ -112,6 +135,8 @@ function by_code.ENOENT(err)
     return "it is not in the root file system, or not in its PATH"
   elseif err.step == "exec.chdir" then
     return "the working directory has to exist inside"
+  elseif err.call == "has no such user" or err.call == "has no such group" then
+    return "names are looked up in the files of the root file system; a number needs no entry there"
   end
   return walk(err.text) or walk(err.source)
 end
@@ -126,7 +151,15 @@ function by_code.EINVAL(err)
     return "layers have to be directories, upper and work empty or on one file system that is no overlay"
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
+  elseif err.step == "mount.bind" and err.call == "move_mount" then
+    local stat = host.stat(err.source)
+    return ("a directory goes on a directory, a file on a file: %s is a %s"):format(err.source, stat.type)
   end
+end
+
+function by_code.ENOEXEC(err)
+  return err.step == "exec.exec"
+    and "it is neither a program of this machine nor a script with #! in its first line" or nil
 end
 
 function by_code.EBUSY(err)

@@ -155,7 +155,7 @@ function limits.files(wish, raw)
   end
   for name in pairs(wish or {}) do
     if not known[name] then
-      fail("unknown field '%s'", tostring(name))
+      fail("unknown field '%s'%s", tostring(name), require("carton.hint").meant(name, known))
     end
   end
   for _, row in ipairs(simple) do

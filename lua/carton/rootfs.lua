@@ -31,7 +31,8 @@ local devices = {
 local function check(layout, fields, known)
   for key in pairs(fields) do
     if not known[key] then
-      core.misuse(("rootfs.%s: unknown field '%s'"):format(layout, tostring(key)))
+      core.misuse(("rootfs.%s: unknown field '%s'%s"):format(layout, tostring(key),
+        require("carton.hint").meant(key, known)))
     end
   end
 end

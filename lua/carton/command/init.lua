@@ -206,7 +206,10 @@ local function dispatch(argv, i)
   elseif first == "-" then
     return command.recipe("-", rest(argv, i))
   elseif first:sub(1, 1) == "-" then
-    error({ usage = true, message = ("unknown option '%s'; see carton help"):format(first) }, 0)
+    local name = first:match("^[^=]+")
+    error({ usage = true, message = ("unknown option '%s'; %ssee carton help"):format(first,
+      require("carton.command.options").is_known(require("carton.command.run").options, name)
+        and ("it belongs behind 'run': carton run %s ...; "):format(name) or "") }, 0)
   elseif first:find("%.lua$") then
     return command.recipe(first, rest(argv, i))
   end
@@ -215,7 +218,9 @@ local function dispatch(argv, i)
     return found.run(rest(argv, i + 1)) or 0
   end
   local stat, message = host.stat(first)
-  if not stat then
+  if first == "host" then
+    return require("carton.command.run").classic(rest(argv, i))
+  elseif not stat then
     error({ usage = true, message = ("'%s' is neither a command, nor a recipe, nor a root file system (%s)"
       ):format(first, message) }, 0)
   elseif stat.type == "directory" then
@@ -280,6 +285,9 @@ function command.main(argv)
   end
   local trace
   local ok, result = xpcall(dispatch, function(err)
+    if type(err) == "string" and err:find("^%?:%-1: ") then -- from a module without lines: say the recipe's
+      err = select(2, pcall(core.misuse, "")) .. err:sub(7)
+    end
     if debugging then
       trace = debug.traceback("", 2)
     end

@@ -18,6 +18,24 @@ local function index(list)
   return known
 end
 
+--- The long option that was meant by one that there is not.
+local function meant(known, name)
+  local long = {}
+  for other in pairs(known) do
+    long[other:match("^%-%-(.*)") or 0] = true
+  end
+  long[0] = nil
+  return (require("carton.hint").meant(name:match("^%-%-(.*)"), long):gsub("'", "'--", 1))
+end
+
+--- Tell whether there is such an option.
+-- @tparam {table,...} list as of `parse`
+-- @tparam string name with its dashes
+-- @treturn boolean
+function options.is_known(list, name)
+  return index(list)[name] ~= nil
+end
+
 local function key_of(option)
   return option.key or option[1]:match("%-%-(%S+)"):gsub("%-", "_")
 end
@@ -37,7 +55,7 @@ local function take(command, known, values, argv, i)
   local text = argv[i]
   local name, inline = text:match("^(%-%-[^=]+)=(.*)$")
   name = name or (text:sub(1, 2) == "--" and text) or text:sub(1, 2)
-  local option = known[name] or usage(command, "unknown option '%s'", name)
+  local option = known[name] or usage(command, "unknown option '%s'%s", name, meant(known, name))
   local rest = text:sub(1, 2) ~= "--" and text:sub(3) or ""
   if not option.arg then
     if inline and not option.optional then
