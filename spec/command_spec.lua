@@ -109,6 +109,8 @@ describe("carton RECIPE", function()
     assert.equal("carton: a command is missing; see carton help run\n", refused("host"))
     assert.matches("'%-%-memory'; it belongs behind 'run': carton run %-%-memory", refused("--memory", "64M", "/", "x"))
     assert.equal("carton: unknown option '--x'; see carton help\n", refused("--x"))
+    assert.matches("^carton: /bin/true: is a program, not a recipe;", refused("/bin/true"))
+    assert.matches("%(global 'carton'%); a recipe begins with local carton = require", refused("-e", "carton.x()"))
     assert.matches("unknown option '%-%-memry' %(did you mean '%-%-memory'%?%);", refused("run", "--memry", "1M", "/"))
     local dir = helper.tmpdir() .. "/x.lua"
     posix.mkdir(dir)
@@ -164,6 +166,7 @@ describe("carton's own words", function()
     for _, name in ipairs { "run", "plan", "doctor", "help" } do
       assert.matches(name, output("help"))
       assert.matches("Usage: carton " .. name, output("help", name))
+      assert.equal(output("help", name), output(name, "--help"))
     end
     assert.matches("no command 'nope'", refused("help", "nope"))
     assert.matches("usage:", refused())

@@ -142,7 +142,9 @@ function by_code.ENOENT(err)
 end
 
 function by_code.EINVAL(err)
-  if err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
+  if err.step == "namespace.hostname" then
+    return "a host name has at most 64 bytes"
+  elseif err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
     return ("%s is not in the id map; idmap = \"auto\" maps the ids of /etc/subuid"):format(
       tostring(err.fields and id_of(err.fields) or "it"))
   elseif err.call == "open_tree" and err.fields and not err.fields.recursive then
@@ -155,6 +157,11 @@ function by_code.EINVAL(err)
     local stat = host.stat(err.source)
     return ("a directory goes on a directory, a file on a file: %s is a %s"):format(err.source, stat.type)
   end
+end
+
+function by_code.EINTR(err)
+  return (err.text or err.message or ""):find("killed before", 1, true)
+    and "if nobody did it by hand, the limit on memory is too small to start at all" or nil
 end
 
 function by_code.ENOEXEC(err)

@@ -64,6 +64,9 @@ local PREFIX <const> = "local carton_recipe <close> = nil; "
 local function load_text(text, name)
   if text:sub(1, 1) == "\27" then
     error({ usage = true, message = name:sub(2) .. ": a recipe is text, not a compiled chunk" }, 0)
+  elseif text:sub(1, 4) == "\127ELF" then
+    error({ usage = true, message = name:sub(2)
+      .. ": is a program, not a recipe; carton ROOTFS COMMAND runs one, carton host COMMAND too" }, 0)
   end
   local chunk, message = load(PREFIX .. text, name, "t")
   if not chunk then
@@ -271,6 +274,8 @@ function command.describe(err)
     return clean(err.message)
   elseif type(err) == "table" and err.step then
     err.hint = err.hint or require("carton.hint").find(err)
+  elseif type(err) == "string" and err:find("(global 'carton')", 1, true) then
+    err = err .. "; a recipe begins with local carton = require \"carton\""
   end
   return clean(tostring(err))
 end
@@ -295,6 +300,8 @@ function command.main(argv)
   end, argv, i)
   if ok then
     return result
+  elseif type(result) == "table" and result.usage and result.help then
+    return command.find("help").run { result.help }
   end
   io.stdout:flush()
   io.stderr:write("carton: ", command.describe(result), "\n", trace and clean(trace) .. "\n" or "")

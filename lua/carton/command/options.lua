@@ -55,6 +55,9 @@ local function take(command, known, values, argv, i)
   local text = argv[i]
   local name, inline = text:match("^(%-%-[^=]+)=(.*)$")
   name = name or (text:sub(1, 2) == "--" and text) or text:sub(1, 2)
+  if not known[name] and (name == "--help" or name == "-h") then
+    error({ usage = true, help = command, message = "see carton help " .. command }, 0)
+  end
   local option = known[name] or usage(command, "unknown option '%s'%s", name, meant(known, name))
   local rest = text:sub(1, 2) ~= "--" and text:sub(3) or ""
   if not option.arg then
@@ -85,7 +88,7 @@ end
 -- @tparam {string,...} argv arguments
 -- @treturn table values by long name, dashes as underscores
 -- @treturn {string,...} the operands
--- @raise a table with `usage = true` and `message`
+-- @raise a table with `usage = true` and `message`; also with `help = command` for `--help`
 function options.parse(command, list, argv)
   local known, values, i = index(list), {}, 1
   argv = table.move(argv, 1, #argv, 1, {})
