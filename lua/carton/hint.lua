@@ -98,7 +98,7 @@ function by_code.EPERM(err)
   if err.call == "clone3" or err.call == "unshare" then
     return hint.user_namespaces()
       or (host.euid() ~= 0 and "without root, a user namespace has to be among the new ones")
-      or "this process lacks CAP_SYS_ADMIN: is it in a container itself?"
+      or "this process lacks CAP_SYS_ADMIN: is it in a container itself? idmap = \"single\" does without"
   elseif err.step == "mount.proc" or err.step == "mount.sysfs" then
     local target = is_overmounted(err.step == "mount.proc" and "/proc" or "/sys")
     return target and ("the kernel allows it only where the outer one is not masked, and %s is; "
@@ -110,6 +110,8 @@ function by_code.EPERM(err)
     return "supplementary groups can't be set in a user namespace with a single id"
   elseif err.call == "prctl" or err.call == "capset" then
     return "a capability was asked for that this process itself does not have"
+  elseif err.step == "privilege.rlimits" then
+    return "a limit is raised above its hard one only with CAP_SYS_RESOURCE: see ulimit -H -a"
   elseif err.step == "mount.device" then
     return "device nodes take CAP_MKNOD, outside of any user namespace; bind = true binds the host's"
   end
@@ -201,6 +203,9 @@ function by_code.ENODEV(err)
 end
 
 function by_code.ELOOP(err)
+  if err.step == "mount.overlay" and err.call ~= "openat2" then
+    return "its layers overlap: one of them is another, or lies in it"
+  end
   return err.step and err.step:find("^mount") and "a symbolic link stands in the place of a mount point"
     or nil
 end

@@ -29,6 +29,9 @@ local devices = {
 }
 
 local function check(layout, fields, known)
+  if type(fields) ~= "table" then
+    core.misuse(("rootfs.%s: a table of fields expected, got %s"):format(layout, type(fields)))
+  end
   for key in pairs(fields) do
     if not known[key] then
       core.misuse(("rootfs.%s: unknown field '%s'%s"):format(layout, tostring(key),

@@ -290,8 +290,9 @@ function command.main(argv)
   end
   local trace
   local ok, result = xpcall(dispatch, function(err)
-    if type(err) == "string" and err:find("^%?:%-1: ") then -- from a module without lines: say the recipe's
-      err = select(2, pcall(core.misuse, "")) .. err:sub(7)
+    if type(err) == "string" and (err:find("^%?:%-1: ") or err:find("^bad argument #")) then
+      -- from a module without lines: say the recipe's
+      err = select(2, pcall(core.misuse, "")) .. err:gsub("^%?:%-1: ", "")
     end
     if debugging then
       trace = debug.traceback("", 2)
