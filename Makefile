@@ -115,7 +115,7 @@ format: ## format the C files
 	$(Q).ci/lint --format
 
 doc: ## write the reference into build/doc
-	$(Q)cd lua && ldoc -q -c config.ld -d $(CURDIR)/$(BUILD)/doc .
+	$(call say,LDOC,$(BUILD)/doc/index.html)cd lua && ldoc -q -c config.ld -d $(CURDIR)/$(BUILD)/doc . >/dev/null
 
 .PHONY: install uninstall clean env help compile_commands.json
 bin_dir = $(DESTDIR)$(PREFIX)/bin

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What an embedding program needs: the version, and the function that opens the core. */
+/* What an embedding program needs: the version, and the function that opens the core. It is linked
+ * with the module itself, as `pkg-config --libs carton` says; with the function in package.preload,
+ * `require "carton"` finds the vocabulary where Lua looks for modules. */
 #ifndef CARTON_H
 #define CARTON_H
 

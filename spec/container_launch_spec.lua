@@ -50,6 +50,10 @@ describe("container: fields", function()
     end
     refused("table of fields expected, got string", "x")
     refused("'rootfs'.*got number", { rootfs = 1, args = { "x" } })
+    refused("'args': item 2: string expected, got number", { rootfs = "/", args = { "x", 2 } })
+    refused("'env.PORT': string expected, got number", { rootfs = "/", args = { "x" }, env = { PORT = 80 } })
+    refused("'namespaces.net': .*a path or a container expected",
+      { rootfs = "/", args = { "x" }, namespaces = { net = "hots" } })
   end)
   it("needed are rootfs and args", function()
     refused("'rootfs' is missing", { args = { "x" } })

@@ -48,6 +48,15 @@ describe("hints of programs #userns", function()
     helper.write(root .. "/plain", "text", "rw-r--r--")
     assert.matches("%(EACCES%); is it executable", says(run(root, "/plain"), 126))
   end)
+  it("say that a text needs an interpreter", function()
+    helper.write(root .. "/script", "echo no first line\n", "rwxr-xr-x")
+    assert.matches("%(ENOEXEC%); it is neither a program of this machine nor a script with #!",
+      says(run(root, "/script"), 126))
+  end)
+  it("say where a user's name is looked up", function()
+    assert.matches("nobody%-here: has no such user .*; names are looked up in the files of the root file system",
+      says(run("--user", "nobody-here", root, "true")))
+  end)
   it("say where it should have started", function()
     assert.matches("working directory has to exist inside", says(run("--cwd", "/nope", root, "true")))
   end)
@@ -75,6 +84,21 @@ describe("hints of paths #userns", function()
     assert.is_truthy(says(run("-v", dir .. "/link/x:/data", "host", "true")):find(
       ("; %s/link is a link to /gone, which does not exist"):format(dir), 1, true))
     assert.matches("/nonexistent%-root does not exist", says(run("/nonexistent-root/x", "true")))
+    assert.matches("mount nowhere: .*; a relative path is looked up in /",
+      says(run("-v", "nowhere:/x", "host", "true")))
+  end)
+  it("say that layers overlap", function()
+    assert.matches("its layers overlap", says(run("--lower", helper.rootfs(), helper.rootfs(), "true")))
+  end)
+  it("say that a directory was bound on a file", function()
+    local dir = helper.tmpdir()
+    helper.write(dir .. "/file", "")
+    assert.is_truthy(says(run("-v", dir .. "/file:/file", "-v", dir .. ":/file", "--overlay", helper.rootfs(),
+      "true")):find("a directory goes on a directory, a file on a file: " .. dir .. " is a directory", 1, true))
+  end)
+  it("name the recipe's line when the recipe has returned", function()
+    assert.matches("^carton: %(command line%):1: bind /nonexistent on /: ", says(helper.carton("-e",
+      "return require('carton').container { rootfs = '/nonexistent', args = { 'true' } }")))
   end)
   it("say that a read-only root has no such place", function()
     assert.matches("%(EROFS%)[^;]*; the root is read%-only and the place is not there", says(helper.carton("-e", [[

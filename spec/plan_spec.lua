@@ -203,6 +203,9 @@ describe("container:compile", function()
       ["no primitive 'nope'"] = { rootfs = { { "nope" } } },
       ["unknown field 'sorce'"] = { rootfs = { { "mount.bind", sorce = "/", target = "/" } } },
       ["string expected, got number"] = { args = { "x", 1 } },
+      ["the first step makes the root.*mount.tmpfs on /x comes"] = {
+        rootfs = { { "mount.tmpfs", target = "/x" }, { "mount.tmpfs", target = "/" } } },
+      ["mount.symlink on /bin comes"] = { rootfs = { { "mount.symlink", path = "/bin", target = "usr/bin" } } },
       ["a step is a table, got string"] = { rootfs = { { "mount.tmpfs", target = "/" }, "x" } },
     } do
       fields.rootfs, fields.args = fields.rootfs or "/", fields.args or { "true" }

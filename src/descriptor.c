@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /***
-Plain descriptors: pipes, files, sockets, terminals, signals.
+Processes and programs; plain descriptors: pipes, files, sockets, terminals, signals. Whatever
+takes a table of fields is a function and a step, but for those that mean something in a new process
+only.
 @module carton.exec
 */
 #include <errno.h>

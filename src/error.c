@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /***
-carton.error: the one object that is raised, and errno by name.
+The core itself: `carton.error`, the one object that is raised, errno by name, handles, plans.
 @module carton.core
 */
 #include "error.h"

@@ -134,6 +134,12 @@ file nor its descriptors
 loader is missing
 @see execve(2)
 */
+/***
+The same as `exec`, by a name that says what it does to the caller.
+@function replace
+@tparam table fields as of `exec`
+@see exec
+*/
 const struct carton_field carton_exec_fields[] = {
 	{"args", carton_decode_args, offsetof(struct step_exec, args), 1, NULL, NULL},
 	{"env", carton_decode_env, offsetof(struct step_exec, env), 0, NULL, NULL},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /***
-What the mount primitives are told. Each is a function of `carton.mount` and a step.
+Mounts, and what a root is made of besides. Whatever takes a table of fields is a function, which
+does it here and now, and a step as well.
 @module carton.mount
 */
 #include "primitive.h"

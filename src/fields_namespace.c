@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /***
-What the namespace primitives are told. Each is a function of `carton.namespace` and a step.
+Namespaces: new ones, those of others, id maps. Whatever takes a table of fields is a function,
+which does it here and now, and a step as well.
 @module carton.namespace
 */
 #include "primitive.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /***
-What the privilege primitives are told. Each is a function of `carton.privilege` and a step.
+What a process may do and how much: users, capabilities, limits, scheduling. Whatever takes a table
+of fields is a function, which does it here and now, and a step as well.
 @module carton.privilege
 */
 #include "primitive.h"

@@ -31,24 +31,48 @@ static int answer(lua_State *L, const char *path, int errnum)
 	return 3;
 }
 
+/***
+Tell the effective user id of the caller.
+@function euid
+@treturn int
+@see geteuid(2)
+*/
 static int host_euid(lua_State *L)
 {
 	lua_pushinteger(L, geteuid());
 	return 1;
 }
 
+/***
+Tell the effective group id of the caller.
+@function egid
+@treturn int
+@see getegid(2)
+*/
 static int host_egid(lua_State *L)
 {
 	lua_pushinteger(L, getegid());
 	return 1;
 }
 
+/***
+Tell the process id of the caller, as its own pid namespace numbers it.
+@function pid
+@treturn int
+@see getpid(2)
+*/
 static int host_pid(lua_State *L)
 {
 	lua_pushinteger(L, getpid());
 	return 1;
 }
 
+/***
+Tell the process id of the caller's parent.
+@function ppid
+@treturn int 0 when it is outside of the caller's pid namespace
+@see getppid(2)
+*/
 static int host_ppid(lua_State *L)
 {
 	lua_pushinteger(L, getppid());
@@ -68,6 +92,13 @@ static int host_user_name(lua_State *L)
 	return 1;
 }
 
+/***
+Read a variable of the caller's environment.
+@function getenv
+@tparam string name
+@treturn ?string nil when it is not set
+@see getenv(3)
+*/
 static int host_getenv(lua_State *L)
 {
 	lua_pushstring(L, getenv(luaL_checkstring(L, 1)));
@@ -89,6 +120,13 @@ static int host_monotonic(lua_State *L)
 	return 1;
 }
 
+/***
+Do nothing for a while; a signal does not shorten it.
+@function sleep
+@tparam number seconds
+@see nanosleep(2)
+@see carton.loop
+*/
 static int host_sleep(lua_State *L)
 {
 	lua_Number seconds = luaL_checknumber(L, 1);
@@ -162,6 +200,13 @@ static int host_stat(lua_State *L)
 	return 1;
 }
 
+/***
+Read where a symbolic link leads to.
+@function readlink
+@tparam string path
+@treturn ?string what it holds, at most 4096 bytes, or nil, message, errno
+@see readlink(2)
+*/
 static int host_readlink(lua_State *L)
 {
 	const char *path = luaL_checkstring(L, 1);
@@ -255,6 +300,13 @@ static int host_statfs(lua_State *L)
 	return 1;
 }
 
+/***
+Make a path absolute, without links and dots.
+@function realpath
+@tparam string path
+@treturn ?string or nil, message, errno
+@see realpath(3)
+*/
 static int host_realpath(lua_State *L)
 {
 	const char *path = luaL_checkstring(L, 1);
@@ -266,6 +318,12 @@ static int host_realpath(lua_State *L)
 	return 1;
 }
 
+/***
+Tell the kernel and the host's name.
+@function uname
+@treturn table `{ sysname =, release =, machine =, nodename = }`
+@see uname(2)
+*/
 static int host_uname(lua_State *L)
 {
 	struct utsname u;

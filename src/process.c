@@ -384,12 +384,27 @@ static int exec_poll(lua_State *L)
 	return 1;
 }
 
+/***
+Tell a signal's number.
+@function signal_number
+@tparam string|int signal `"SIGTERM"` or `"TERM"`; a number is given back
+@treturn int
+@raise a string for a name that is none
+@see signal(7)
+*/
 static int exec_signal_number(lua_State *L)
 {
 	lua_pushinteger(L, to_signal(L, 1));
 	return 1;
 }
 
+/***
+Tell a signal's name.
+@function signal_name
+@tparam int number
+@treturn ?string `"SIGTERM"`; nil for one without a name, as the real-time ones
+@see signal(7)
+*/
 static int exec_signal_name(lua_State *L)
 {
 	lua_pushstring(L,
@@ -397,6 +412,11 @@ static int exec_signal_name(lua_State *L)
 	return 1;
 }
 
+/***
+Stop the calling process, as ^Z does; returns when it is continued.
+@function stop_self
+@see signal(7)
+*/
 static int exec_stop_self(lua_State *L)
 {
 	(void)L;

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Sets of capabilities: the default one, and changes to it.
 -- @module carton.capability
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Control groups: one directory with cgroup v2, or one of each v1 hierarchy, behind the same calls.
 -- File names and values are those of cgroup v2; `carton.cgroup1` translates them where a host still binds
 -- controllers to v1.
@@ -186,7 +187,7 @@ local function create2(name, files)
   return { version = 2, unified = create_in(directory, name) }
 end
 
---- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
+-- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
 local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu" }
 
 local function create1(group, name, files, layout)
@@ -209,6 +210,9 @@ local function create1(group, name, files, layout)
         "the kernel lacks it, or it is not mounted", "ENOENT")
     end
     if not made[path] then
+      if not host.access(path, "w") then
+        fail(path, "this user may not write there", "limits without root take cgroup v2: with v1 nothing is delegated")
+      end
       local parent <close> = cgroup.open_directory(path)
       local ok, directory = pcall(create_in, parent, name)
       if not ok and type(directory) == "table" and directory.code == "EACCES" then
@@ -373,7 +377,7 @@ function methods:thaw()
   end, true)
 end
 
---- Let what was killed while it was frozen end.
+-- Let what was killed while it was frozen end.
 function methods:release()
   if self.is_frozen and self.version == 1 then
     self:thaw()

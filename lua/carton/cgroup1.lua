@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Translates files of cgroup v2 into those of v1, for hosts that still bind controllers to it. What v1 cannot
 -- say is an error, never something similar.
 -- @module carton.cgroup1

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- From a container's fields to a plan: the order of the steps, each with why it stands there.
 -- @module carton.compile
 local core = require("carton.core")
@@ -227,9 +228,25 @@ local function add_namespaces(add, fields, facts, handles)
   end
 end
 
+--- What a layout mounts before it has made the root would be made in the host's.
+local function check_first(list)
+  for _, step in ipairs(list) do
+    local name = type(step) == "table" and tostring(step[1]) or ""
+    if name:find("^mount%.") and name ~= "mount.propagation" then
+      local place = step.path or step.target
+      if type(place) == "string" and not place:find("^/+$") then
+        core.misuse(("container: field 'rootfs': the first step makes the root, with target = \"/\"; "
+          .. "%s on %s comes before that"):format(name, place))
+      end
+      return
+    end
+  end
+end
+
 local function add_root(add, fields, facts)
   local mounts = require("carton.mounts")
   local list = layout(fields)
+  check_first(list)
   add { "mount.propagation", propagation = "rprivate" } -- nothing below reaches the host
   for _, step in ipairs(list) do
     if type(step) ~= "table" then

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
+
 --- The vocabulary of recipes: a container is a table of wishes that can be started.
 -- @module carton.container
+-- @pragma nostrip
 local core = require("carton.core")
 local compile = require("carton.compile")
 local container = {}
@@ -43,6 +45,19 @@ local function check_args(fields)
   if type(fields.args) ~= "table" or #fields.args == 0 then
     fail("field 'args': a list of at least one string expected")
   end
+  for i, value in ipairs(fields.args) do
+    if type(value) ~= "string" then
+      fail("field 'args': item %d: string expected, got %s", i, type(value))
+    end
+  end
+end
+
+local function check_env(fields)
+  for name, value in pairs(fields.env or {}) do
+    if value ~= false and type(value) ~= "string" then
+      fail("field 'env.%s': string expected, got %s", tostring(name), type(value))
+    end
+  end
 end
 
 local function check_kinds(fields)
@@ -51,6 +66,7 @@ local function check_kinds(fields)
     if not kinds[kind] then
       fail("field 'namespaces': unknown kind '%s'", tostring(kind))
     elseif not value or type(value) == "number"
+      or (type(value) == "string" and value ~= "new" and value ~= "host" and not value:find("/", 1, true))
       or (type(value) == "table" and not container.is_container(value)) then
       fail("field 'namespaces.%s': true, \"host\", a handle, a path or a container expected", kind)
     end
@@ -62,13 +78,17 @@ local function place()
   return select(2, pcall(core.misuse, ""))
 end
 
---- Call a function; of a mistake that shows only now it is said where the container was described.
+--- Call a function; of what fails only now it is said where the container was described.
 local function located(c, f, ...)
   local ok, result = pcall(f, ...)
   if ok then
     return result
-  elseif type(result) == "string" and place() == "" then
-    result = (c.described or "") .. result
+  elseif c.described and c.described ~= "" and place() == "" then -- the recipe has returned by now
+    if type(result) == "string" and not result:find("^.-:%d+: ") then
+      result = c.described .. result
+    elseif type(result) == "table" and result.op and not result.where then
+      result.where = c.described:sub(1, -3)
+    end
   end
   error(result, 0)
 end
@@ -124,12 +144,13 @@ local function check_fields(fields, allowed, known_hooks, what)
   for key, value in pairs(fields) do
     local types = allowed[key]
     if not types then
-      fail("%sunknown field '%s'", what, tostring(key))
+      fail("%sunknown field '%s'%s", what, tostring(key), require("carton.hint").meant(key, allowed))
     elseif types ~= "any" and not types:find(type(value), 1, true) then
       fail("%sfield '%s': %s expected, got %s", what, key, types:gsub(" ", " or "), type(value))
     end
   end
   check_args(fields)
+  check_env(fields)
   check_hooks(fields.on, known_hooks)
   local timeout = fields.timeout
   if timeout and (timeout <= 0 or timeout ~= timeout) then
@@ -427,7 +448,7 @@ function methods:wait(timeout)
   return status
 end
 
---- What is left to do when the process has ended; `carton.wait` calls it.
+-- What is left to do when the process has ended; `carton.wait` calls it.
 function methods:finish()
   if self.status then
     return self.status -- somebody else has waited for it
@@ -487,13 +508,18 @@ end
 -- kernel spares otherwise when it has no handler.
 -- @function container:kill
 -- @tparam[opt="SIGKILL"] string signal
--- @treturn boolean false when it has ended already
+-- @treturn boolean false when it does not run: it was not started, or has ended
+-- @raise a string for a signal that there is not
 -- @see pid_namespaces(7)
 function methods:kill(signal)
   if not self.process or self.status then
     return false
   end
-  signal = core.exec.signal_name(core.exec.signal_number(signal or "SIGKILL")) or signal
+  local known_signal, number = pcall(core.exec.signal_number, signal or "SIGKILL")
+  if not known_signal then
+    fail("kill: there is no signal '%s'", tostring(signal))
+  end
+  signal = core.exec.signal_name(number) or signal
   if ending[signal] and is_kept(self, signal) then
     self.asked, signal = signal, "SIGKILL"
   end
@@ -520,7 +546,8 @@ end
 
 local function group_of(self, what)
   if not self.group then
-    fail("%s: %s", what, self.status and "it has ended" or "it was started without limits")
+    fail("%s: %s", what, self.status and "it has ended" or not self.process and "it was not started"
+      or "it was started without limits")
   end
   return self.group
 end

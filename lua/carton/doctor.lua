@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Looks at a host: what it has for containers, what is missing, and what to do about that.
 -- @module carton.doctor
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Why a step failed, found by looking: one sentence that says what to do.
 -- @module carton.hint
 local core = require("carton.core")
@@ -30,6 +31,29 @@ local function walk(path)
       return ("%s is below something that is no directory"):format(at)
     end
   end
+end
+
+--- The field that was meant by one that there is not.
+-- @param name what was written
+-- @tparam table known the fields that there are, as keys
+-- @treturn string `" (did you mean 'args'?)"`; empty when none is near
+function hint.meant(name, known)
+  local best, most = nil, 0
+  for other in pairs(type(name) == "string" and known or {}) do
+    local head, tail = 0, 0 -- the longest common run of the two from either end
+    while head < #name and name:byte(head + 1) == other:byte(head + 1) do
+      head = head + 1
+    end
+    while tail < #name - head and name:byte(-1 - tail) == other:byte(-1 - tail) do
+      tail = tail + 1
+    end
+    local near = (head + tail) / math.max(#name, #other)
+    if near > most or (near == most and best and other < best) then
+      best, most = other, near
+    end
+  end
+  local is_near = most > 0.5 or (best and #name > 2 and best:sub(1, #name) == name)
+  return is_near and (" (did you mean '%s'?)"):format(best) or ""
 end
 
 --- What keeps a host from making user namespaces.
@@ -74,7 +98,7 @@ function by_code.EPERM(err)
   if err.call == "clone3" or err.call == "unshare" then
     return hint.user_namespaces()
       or (host.euid() ~= 0 and "without root, a user namespace has to be among the new ones")
-      or "this process lacks CAP_SYS_ADMIN: is it in a container itself?"
+      or "this process lacks CAP_SYS_ADMIN: is it in a container itself? idmap = \"single\" does without"
   elseif err.step == "mount.proc" or err.step == "mount.sysfs" then
     local target = is_overmounted(err.step == "mount.proc" and "/proc" or "/sys")
     return target and ("the kernel allows it only where the outer one is not masked, and %s is; "
@@ -86,6 +110,8 @@ function by_code.EPERM(err)
     return "supplementary groups can't be set in a user namespace with a single id"
   elseif err.call == "prctl" or err.call == "capset" then
     return "a capability was asked for that this process itself does not have"
+  elseif err.step == "privilege.rlimits" then
+    return "a limit is raised above its hard one only with CAP_SYS_RESOURCE: see ulimit -H -a"
   elseif err.step == "mount.device" then
     return "device nodes take CAP_MKNOD, outside of any user namespace; bind = true binds the host's"
   end
@@ -111,12 +137,16 @@ function by_code.ENOENT(err)
     return "it is not in the root file system, or not in its PATH"
   elseif err.step == "exec.chdir" then
     return "the working directory has to exist inside"
+  elseif err.call == "has no such user" or err.call == "has no such group" then
+    return "names are looked up in the files of the root file system; a number needs no entry there"
   end
   return walk(err.text) or walk(err.source)
 end
 
 function by_code.EINVAL(err)
-  if err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
+  if err.step == "namespace.hostname" then
+    return "a host name has at most 64 bytes"
+  elseif err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
     return ("%s is not in the id map; idmap = \"auto\" maps the ids of /etc/subuid"):format(
       tostring(err.fields and id_of(err.fields) or "it"))
   elseif err.call == "open_tree" and err.fields and not err.fields.recursive then
@@ -125,7 +155,20 @@ function by_code.EINVAL(err)
     return "layers have to be directories, upper and work empty or on one file system that is no overlay"
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
+  elseif err.step == "mount.bind" and err.call == "move_mount" then
+    local stat = host.stat(err.source)
+    return ("a directory goes on a directory, a file on a file: %s is a %s"):format(err.source, stat.type)
   end
+end
+
+function by_code.EINTR(err)
+  return (err.text or err.message or ""):find("killed before", 1, true)
+    and "if nobody did it by hand, the limit on memory is too small to start at all" or nil
+end
+
+function by_code.ENOEXEC(err)
+  return err.step == "exec.exec"
+    and "it is neither a program of this machine nor a script with #! in its first line" or nil
 end
 
 function by_code.EBUSY(err)
@@ -160,6 +203,9 @@ function by_code.ENODEV(err)
 end
 
 function by_code.ELOOP(err)
+  if err.step == "mount.overlay" and err.call ~= "openat2" then
+    return "its layers overlap: one of them is another, or lies in it"
+  end
   return err.step and err.step:find("^mount") and "a symbolic link stands in the place of a mount point"
     or nil
 end

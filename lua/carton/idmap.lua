@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Subordinate ids, and maps for a user namespace.
 -- @module carton.idmap
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `require "carton"`: gathers the modules, each loaded at its first use.
 -- @module carton
 -- @usage local carton = require "carton"
@@ -44,9 +45,10 @@ function carton.steps(...)
   return joined
 end
 
---- Describe a container.
+--- Describe a container; `carton.container` tells its fields and what can be done with it.
 -- @function carton.container
--- @see carton.container
+-- @tparam table fields
+-- @treturn container
 function carton.container(fields)
   return require("carton.container").new(fields)
 end

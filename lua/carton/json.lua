@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- JSON with its keys in order, so that the same value is the same text at each run.
 -- @module carton.json
 local json = {}

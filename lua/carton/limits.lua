@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Readable limits, turned into the files of cgroup v2 and what is written to them.
 -- @module carton.limits
 local core = require("carton.core")
@@ -145,7 +146,7 @@ end
 -- @tparam[opt] table raw file -> value of cgroup v2, for everything else: `{ ["memory.oom.group"] = 1 }`
 -- @treturn {table,...} `{ file =, value = string }` in the order in which they are written
 -- @raise a string that says what is wrong with a limit
--- @see cgroups(7), the kernel's cgroup-v2.rst
+-- @see cgroups(7)
 -- @usage limits.files{ memory = "512M", cpus = 1.5, pids = 128 }
 function limits.files(wish, raw)
   local list = {}
@@ -154,7 +155,7 @@ function limits.files(wish, raw)
   end
   for name in pairs(wish or {}) do
     if not known[name] then
-      fail("unknown field '%s'", tostring(name))
+      fail("unknown field '%s'%s", tostring(name), require("carton.hint").meant(name, known))
     end
   end
   for _, row in ipairs(simple) do

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
+
 --- One event loop for descriptors, processes, containers and time; it sleeps until something happens.
 -- @module carton.loop
+-- @pragma nostrip
 local core = require("carton.core")
 local monotonic = core.host.monotonic
 local loop = {}

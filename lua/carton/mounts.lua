@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Mounts as people write them, turned into steps.
 -- @module carton.mounts
 local core = require("carton.core")
@@ -39,12 +40,14 @@ function mounts.absolute(path)
   end
   local real, _, errno = core.host.realpath(path)
   if not real then
-    core.error { op = "mount", path = path, errno = errno, code = core.errno[errno] }
+    core.error { op = "mount", path = path, errno = errno, code = core.errno[errno],
+      hint = "a relative path is looked up in " .. (core.host.realpath(".") or "the working directory") }
   end
   return real
 end
 
---- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`.
+--- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`. A single path is bound in
+-- the same place inside.
 -- @tparam string text
 -- @treturn table `{ source =, target =, options = {} }`
 -- @raise a string that says what is wrong with it
@@ -197,7 +200,7 @@ function mounts.step(mount)
   end
   for key in pairs(mount) do
     if not every[key] then
-      fail("unknown field '%s'", tostring(key))
+      fail("unknown field '%s'%s", tostring(key), require("carton.hint").meant(key, every))
     end
   end
   if type(mount.target) ~= "string" then

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Plans as text and JSON, and what is different between two.
 -- @module carton.plan
 local plan = {}

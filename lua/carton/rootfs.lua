@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Layouts: what a root file system usually is, as lists of steps.
 -- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made
 -- read-only after all mounts) and `idmap` (the id map that suffices for it).
@@ -28,9 +29,13 @@ local devices = {
 }
 
 local function check(layout, fields, known)
+  if type(fields) ~= "table" then
+    core.misuse(("rootfs.%s: a table of fields expected, got %s"):format(layout, type(fields)))
+  end
   for key in pairs(fields) do
     if not known[key] then
-      core.misuse(("rootfs.%s: unknown field '%s'"):format(layout, tostring(key)))
+      core.misuse(("rootfs.%s: unknown field '%s'%s"):format(layout, tostring(key),
+        require("carton.hint").meant(key, known)))
     end
   end
 end

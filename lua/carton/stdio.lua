@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What a container's standard input, output and error are connected to.
 -- @module carton.stdio
 local core = require("carton.core")
@@ -40,7 +41,9 @@ function stdio.word(name, value)
     and (type(value) == "string" or type(value) == "table" and type(value.data) == "string")) then
     return "pipe"
   end
-  fail(name, "cannot be %s", type(value) == "string" and ("'%s'"):format(value) or type(value))
+  fail(name, "cannot be %s, but \"inherit\", \"null\", %s, a function, { path = } or a handle",
+    type(value) == "string" and ("'%s'"):format(value) or type(value),
+    name == "stdin" and "a string, { data = }" or "\"capture\"")
 end
 
 --- Give our end of a pipe to the loop, the other to the program.

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Containers in the foreground: signals passed on, job control, the caller's terminal and its settings.
 -- @module carton.terminal
 local core = require("carton.core")

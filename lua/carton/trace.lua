@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What each step of a launch took: as text, as JSON, as a picture.
 -- @module carton.trace
 local trace = {}

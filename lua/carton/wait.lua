@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Waiting for containers, while their pipes are fed and read and their time runs out.
 -- @module carton.wait
 local core = require("carton.core")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton doctor`: looks whether a host can run containers, and says what to do where it can't.
 -- @module carton.command.doctor
 local options = require("carton.command.options")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton help`: the commands, one command, the man page, completions; all from the commands' own tables.
 -- @module carton.command.help
 local options = require("carton.command.options")
@@ -63,9 +64,10 @@ local function man()
     ".SH SYNOPSIS\n.B carton\nRECIPE.lua [ARG...]\n.br\n.B carton\nROOTFS COMMAND [ARG...]\n.br\n"
       .. ".B carton\n\\-e CODE\n.br\n.B carton\nCOMMAND ...",
     ".SH DESCRIPTION\nA recipe is a Lua script. One that returns a container has it run, and "
-      .. "carton exits with its status. With a directory for its first argument, carton runs the "
-      .. "command in it. A file NAME.lua in $XDG_CONFIG_HOME/carton/commands or "
-      .. "/etc/carton/commands becomes the command NAME.",
+      .. "carton exits with its status. With a directory for its first argument, or host for the host's own "
+      .. "/usr, carton runs the command in it. A file NAME.lua in $XDG_CONFIG_HOME/carton/commands or "
+      .. "/etc/carton/commands becomes the command NAME; it returns a table with a function run(argv), which "
+      .. "gives an exit status, and the texts summary and usage.",
     ".SH OPTIONS",
   }
   man_options(GENERAL, out)

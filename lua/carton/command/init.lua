@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The command line: recipes, the classic call, commands; errors become one line and an exit status.
 -- @module carton.command
 local core = require("carton.core")
@@ -63,6 +64,9 @@ local PREFIX <const> = "local carton_recipe <close> = nil; "
 local function load_text(text, name)
   if text:sub(1, 1) == "\27" then
     error({ usage = true, message = name:sub(2) .. ": a recipe is text, not a compiled chunk" }, 0)
+  elseif text:sub(1, 4) == "\127ELF" then
+    error({ usage = true, message = name:sub(2)
+      .. ": is a program, not a recipe; carton ROOTFS COMMAND runs one, carton host COMMAND too" }, 0)
   end
   local chunk, message = load(PREFIX .. text, name, "t")
   if not chunk then
@@ -205,7 +209,10 @@ local function dispatch(argv, i)
   elseif first == "-" then
     return command.recipe("-", rest(argv, i))
   elseif first:sub(1, 1) == "-" then
-    error({ usage = true, message = ("unknown option '%s'; see carton help"):format(first) }, 0)
+    local name = first:match("^[^=]+")
+    error({ usage = true, message = ("unknown option '%s'; %ssee carton help"):format(first,
+      require("carton.command.options").is_known(require("carton.command.run").options, name)
+        and ("it belongs behind 'run': carton run %s ...; "):format(name) or "") }, 0)
   elseif first:find("%.lua$") then
     return command.recipe(first, rest(argv, i))
   end
@@ -214,7 +221,9 @@ local function dispatch(argv, i)
     return found.run(rest(argv, i + 1)) or 0
   end
   local stat, message = host.stat(first)
-  if not stat then
+  if first == "host" then
+    return require("carton.command.run").classic(rest(argv, i))
+  elseif not stat then
     error({ usage = true, message = ("'%s' is neither a command, nor a recipe, nor a root file system (%s)"
       ):format(first, message) }, 0)
   elseif stat.type == "directory" then
@@ -265,6 +274,8 @@ function command.describe(err)
     return clean(err.message)
   elseif type(err) == "table" and err.step then
     err.hint = err.hint or require("carton.hint").find(err)
+  elseif type(err) == "string" and err:find("(global 'carton')", 1, true) then
+    err = err .. "; a recipe begins with local carton = require \"carton\""
   end
   return clean(tostring(err))
 end
@@ -279,6 +290,10 @@ function command.main(argv)
   end
   local trace
   local ok, result = xpcall(dispatch, function(err)
+    if type(err) == "string" and (err:find("^%?:%-1: ") or err:find("^bad argument #")) then
+      -- from a module without lines: say the recipe's
+      err = select(2, pcall(core.misuse, "")) .. err:gsub("^%?:%-1: ", "")
+    end
     if debugging then
       trace = debug.traceback("", 2)
     end
@@ -286,6 +301,8 @@ function command.main(argv)
   end, argv, i)
   if ok then
     return result
+  elseif type(result) == "table" and result.usage and result.help then
+    return command.find("help").run { result.help }
   end
   io.stdout:flush()
   io.stderr:write("carton: ", command.describe(result), "\n", trace and clean(trace) .. "\n" or "")

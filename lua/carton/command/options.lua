@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Command lines, read exactly as a table of options says; argparse shows the same table as help.
 -- @module carton.command.options
 local options = {}
@@ -15,6 +16,24 @@ local function index(list)
     end
   end
   return known
+end
+
+--- The long option that was meant by one that there is not.
+local function meant(known, name)
+  local long = {}
+  for other in pairs(known) do
+    long[other:match("^%-%-(.*)") or 0] = true
+  end
+  long[0] = nil
+  return (require("carton.hint").meant(name:match("^%-%-(.*)"), long):gsub("'", "'--", 1))
+end
+
+--- Tell whether there is such an option.
+-- @tparam {table,...} list as of `parse`
+-- @tparam string name with its dashes
+-- @treturn boolean
+function options.is_known(list, name)
+  return index(list)[name] ~= nil
 end
 
 local function key_of(option)
@@ -36,7 +55,10 @@ local function take(command, known, values, argv, i)
   local text = argv[i]
   local name, inline = text:match("^(%-%-[^=]+)=(.*)$")
   name = name or (text:sub(1, 2) == "--" and text) or text:sub(1, 2)
-  local option = known[name] or usage(command, "unknown option '%s'", name)
+  if not known[name] and (name == "--help" or name == "-h") then
+    error({ usage = true, help = command, message = "see carton help " .. command }, 0)
+  end
+  local option = known[name] or usage(command, "unknown option '%s'%s", name, meant(known, name))
   local rest = text:sub(1, 2) ~= "--" and text:sub(3) or ""
   if not option.arg then
     if inline and not option.optional then
@@ -66,7 +88,7 @@ end
 -- @tparam {string,...} argv arguments
 -- @treturn table values by long name, dashes as underscores
 -- @treturn {string,...} the operands
--- @raise a table with `usage = true` and `message`
+-- @raise a table with `usage = true` and `message`; also with `help = command` for `--help`
 function options.parse(command, list, argv)
   local known, values, i = index(list), {}, 1
   argv = table.move(argv, 1, #argv, 1, {})

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton plan`: what a recipe, or `carton run` with the same arguments, would do.
 -- @module carton.command.plan
 local options = require("carton.command.options")

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- `carton run`: a container from options, or a recipe.
 -- @module carton.command.run
 local options = require("carton.command.options")
@@ -194,10 +195,14 @@ local function open_reports(values)
   elseif values.trace_file and not kind then
     fail("option '--trace-file' goes with --trace")
   end
-  local check = require("carton.core").check
+  local function open(path)
+    local file, message, errno = io.open(path, "w")
+    return file or require("carton.core").error { op = "open", path = path, errno = errno,
+      message = message:gsub("^.*: ", "") }
+  end
   local reports = { kind = kind }
-  reports.trace = values.trace_file and check(io.open(values.trace_file, "w"))
-  reports.status = values.status_file and check(io.open(values.status_file, "w"))
+  reports.trace = values.trace_file and open(values.trace_file)
+  reports.status = values.status_file and open(values.status_file)
   return reports
 end
 
