@@ -9,6 +9,8 @@ local cgroup = { open_directory = core.cgroup.open_directory, enter = core.cgrou
 
 local MOUNT <const> = "/sys/fs/cgroup"
 local PREFIX <const> = "carton-"
+local LEAF <const> = "supervisor"
+local OURS <const> = "^carton%-.+%-" .. ("%x"):rep(8) .. "$"
 
 local methods = {}
 local meta = { __name = "carton.group", __index = methods }
@@ -44,28 +46,79 @@ function cgroup.layout()
   return { version = 1, controllers = controllers }
 end
 
+--- Call a method of a directory that may be gone meanwhile; nil then. Who lives in a group may divide it
+-- further, and undo that.
+local function present(directory, method, ...)
+  local ok, result = pcall(directory[method], directory, ...)
+  if ok then
+    return result
+  elseif type(result) == "table" and (result.code == "ENOENT" or result.code == "ENODEV") then
+    return nil
+  end
+  error(result, 0)
+end
+
+--- Visit all that is below a directory, the deepest first.
+local function walk(directory, visit)
+  for _, name in ipairs(present(directory, "children") or {}) do
+    local child <close> = present(directory, "open", name)
+    if child then
+      walk(child, visit)
+      visit(child)
+    end
+  end
+end
+
+--- The text of cgroup.procs. A threaded cgroup does not tell: its processes are told of by its domain, above.
+local function procs(directory)
+  local ok, text = pcall(present, directory, "read", "cgroup.procs")
+  if ok then
+    return text or ""
+  elseif type(text) == "table" and text.code == "EOPNOTSUPP" then
+    return ""
+  end
+  error(text, 0)
+end
+
+--- Tell whether a process is in a directory or below it.
+local function is_populated(directory)
+  local events = present(directory, "read", "cgroup.events") -- of v2
+  if events then
+    return events:find("populated 1", 1, true) ~= nil
+  end
+  local found = procs(directory) ~= ""
+  walk(directory, function(child)
+    found = found or procs(child) ~= ""
+  end)
+  return found
+end
+
 --- With v1 a process that was killed while it was frozen waits for a thaw: let it go.
 local function bury(child)
   local state = child:read("freezer.state")
   if not state or state:find("^THAWED") then
     return
   end
-  local pids = child:read("cgroup.procs") or ""
-  for pid in pids:gmatch("%d+") do
+  for pid in procs(child):gmatch("%d+") do
     local pending = read("/proc/" .. pid .. "/status"):match("\nShdPnd:%s*(%x+)")
     if pending and tonumber(pending, 16) & 0x100 ~= 0 then -- SIGKILL
       pcall(child.write, child, "freezer.state", "THAWED")
     end
   end
   for _ = 1, 100 do
-    if (child:read("cgroup.procs") or "") == "" then
+    if procs(child) == "" then
       return
     end
     core.exec.poll({}, 0.005)
   end
 end
 
---- Remove what cartons that were killed left behind: nobody holds its lock any more.
+local function remove_below(directory)
+  walk(directory, function(child) child:remove() end)
+end
+
+--- Remove what cartons that were killed left behind: it has a name that `create_in` gives, nobody holds its lock
+-- any more, and nobody lives in it.
 local swept = {}
 local function sweep(directory)
   local path = directory:name()
@@ -74,12 +127,15 @@ local function sweep(directory)
   end
   swept[path] = true
   for _, name in ipairs(directory:children()) do
-    if name:sub(1, #PREFIX) == PREFIX then
+    if name:find(OURS) then
       pcall(function()
         local child <close> = directory:open(name)
         if child:lock() then
           bury(child)
-          child:remove()
+          if not is_populated(child) then
+            remove_below(child)
+            child:remove()
+          end
         end
       end)
     end
@@ -116,9 +172,9 @@ local function move_aside(directory)
     if not next(pids) then
       return
     end
-    local ok, leaf = pcall(directory.create, directory, "supervisor")
+    local ok, leaf = pcall(directory.create, directory, LEAF)
     if not ok then
-      leaf = directory:open("supervisor")
+      leaf = directory:open(LEAF)
     end
     for pid in pairs(pids) do
       pcall(leaf.write, leaf, "cgroup.procs", pid)
@@ -127,25 +183,42 @@ local function move_aside(directory)
   end
 end
 
+local function is_delegated(path)
+  return host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")
+end
+
 --- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
 local function base()
-  local root = cgroup.open_directory(MOUNT)
+  local root <close> = cgroup.open_directory(MOUNT)
   if host.euid() == 0 and not root:read("cgroup.type") then
-    return root, MOUNT
+    return cgroup.open_directory(MOUNT), MOUNT
   end
-  root:close()
   local own = read("/proc/self/cgroup"):match("0::(/[^\n]*)") or "/"
   local path = (MOUNT .. own):gsub("/+$", "")
-  if path:sub(-11) == "/supervisor" then
-    path = path:sub(1, -12)
-  end
-  if not (host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")) then
-    fail(path, "this cgroup is not delegated to this user",
-      "systemd-run --user --scope -p Delegate=yes carton ...")
+  local above = path:match("^(.*)/" .. LEAF .. "$") -- where we have been before
+  if above and is_delegated(above) then
+    path = above
+  elseif not is_delegated(path) then
+    fail(path, "this cgroup is not delegated to this user", host.euid() == 0
+      and "the container around this one needs delegate = true"
+      or "systemd-run --user --scope -p Delegate=yes carton ...")
   end
   local directory = cgroup.open_directory(path)
   move_aside(directory)
   return directory, path
+end
+
+--- Say which level has a controller and does not pass it on.
+local function fail_controller(path, name)
+  while path ~= MOUNT do
+    path = path:match("^(.*)/")
+    if words(read(path .. "/cgroup.controllers"))[name] then
+      fail(path, ("controller '%s' is not enabled for what is below it"):format(name),
+        ("echo +%s > %s/cgroup.subtree_control"):format(name, path), "ENOENT")
+    end
+  end
+  fail(path, ("controller '%s' is not there"):format(name),
+    "the kernel lacks it, it is bound to cgroup v1, or a container around this one does not pass it on", "ENOENT")
 end
 
 local function enable(directory, path, controllers)
@@ -153,9 +226,7 @@ local function enable(directory, path, controllers)
     words(directory:read("cgroup.subtree_control"))
   for _, name in ipairs(controllers) do
     if not available[name] then
-      fail(path, ("controller '%s' is not there"):format(name), path == MOUNT
-        and "the kernel lacks it, or it is bound to cgroup v1"
-        or ("echo +%s > %s/cgroup.subtree_control"):format(name, path:match("^(.*)/")), "ENOENT")
+      fail_controller(path, name)
     elseif not on[name] then
       directory:write("cgroup.subtree_control", "+" .. name)
     end
@@ -189,9 +260,19 @@ end
 --- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
 local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu" }
 
-local function create1(group, name, files, layout)
+local function fail_v1(controller)
+  local unified = MOUNT .. "/unified"
+  if words(read(unified .. "/cgroup.controllers"))[controller] then
+    fail(unified, ("controller '%s' is bound to cgroup v2, others to v1"):format(controller),
+      "boot with all of them in one place: systemd.unified_cgroup_hierarchy=1", "ENOENT")
+  end
+  fail(MOUNT, ("controller '%s' is not there"):format(controller),
+    "the kernel lacks it, or it is not mounted", "ENOENT")
+end
+
+local function make1(group, name, files, layout)
   local needed, seen = controllers_of(files)
-  if layout.controllers.freezer then -- first: what is left behind may have to be thawed
+  if layout.controllers.freezer and not seen.freezer then -- first: what is left behind may have to be thawed
     table.insert(needed, 1, "freezer")
   end
   for _, extra in ipairs(USEFUL) do
@@ -199,14 +280,12 @@ local function create1(group, name, files, layout)
       needed[#needed + 1] = extra
     end
   end
-  group.version, group.dirs, group.list = 1, {}, {}
   local made = {}
   for _, controller in ipairs(needed) do
     local v1 = controller == "io" and "blkio" or controller
     local path = layout.controllers[v1]
     if not path then
-      fail(MOUNT, ("controller '%s' is not there"):format(controller),
-        "the kernel lacks it, or it is not mounted", "ENOENT")
+      fail_v1(controller)
     end
     if not made[path] then
       local parent <close> = cgroup.open_directory(path)
@@ -219,6 +298,19 @@ local function create1(group, name, files, layout)
     end
     group.dirs[controller] = made[path]
   end
+end
+
+local function create1(name, files, layout)
+  local group = { version = 1, dirs = {}, list = {} }
+  local ok, err = pcall(make1, group, name, files, layout)
+  if not ok then
+    for _, directory in ipairs(group.list) do
+      pcall(directory.remove, directory)
+      directory:close()
+    end
+    error(err, 0)
+  end
+  return group
 end
 
 --- Tell which controllers a group with v1 would have.
@@ -244,17 +336,16 @@ end
 function cgroup.create(fields)
   local layout = cgroup.layout()
   local files = fields.files or {}
-  local group = setmetatable(layout.version == 2 and create2(fields.name, files) or {}, meta)
+  local group = layout.version == 2 and create2(fields.name, files) or create1(fields.name, files, layout)
+  group.owner = host.pid()
+  setmetatable(group, meta) -- after its handles, so that it is collected before them: Lua manual, 2.5.3
   local ok, err = pcall(function()
-    if layout.version == 1 then
-      create1(group, fields.name, files, layout)
-    end
     for _, entry in ipairs(files) do
       group:write(entry.file, entry.value)
     end
   end)
   if not ok then
-    group:close()
+    pcall(group.close, group)
     error(err, 0)
   end
   return group
@@ -301,21 +392,13 @@ function methods:read(file)
   return text and (text:gsub("\n$", ""))
 end
 
-local function walk(directory, visit)
-  for _, name in ipairs(directory:children()) do
-    local child <close> = directory:open(name)
-    walk(child, visit)
-    visit(child)
-  end
-end
-
 --- List the processes in it and below it.
 -- @function group:processes
 -- @treturn {int,...} pids, each once
 function methods:processes()
   local list, seen = {}, {}
   local function add(directory)
-    for pid in (directory:read("cgroup.procs") or ""):gmatch("%d+") do
+    for pid in procs(directory):gmatch("%d+") do
       if not seen[pid] then
         seen[pid], list[#list + 1] = true, math.tointeger(pid)
       end
@@ -328,12 +411,28 @@ function methods:processes()
   return list
 end
 
+--- Find the directory that a process of it is in: one that was divided by who lives there takes none itself.
+-- @tparam int pid
+-- @treturn directory
+function methods:directory_of(pid)
+  local directory = self.unified
+  local own = self:name():gsub("%p", "%%%0")
+  local rest = read(("/proc/%d/cgroup"):format(pid)):match("0::[^\n]*/" .. own .. "(/[^\n]+)")
+  for name in (rest or ""):gmatch("[^/]+") do
+    directory = present(directory, "open", name) or self.unified
+  end
+  return directory
+end
+
 --- Sleep until something holds; raise when it takes too long.
 local function wait_until(self, what, holds, watch)
   local deadline = host.monotonic() + 10
   local pause = 0.001
   while true do
-    local file <close> = watch and self.version == 2 and self.unified:watch("cgroup.events")
+    local file <close> = watch and self.version == 2 and present(self.unified, "watch", "cgroup.events")
+    if file then
+      pcall(file.read, file) -- it is ready when it has changed since: cgroups(7)
+    end
     if holds() then
       return
     elseif host.monotonic() > deadline then
@@ -349,65 +448,77 @@ end
 
 --- Stop all processes in it, until `thaw`.
 -- @function group:freeze
+-- @raise `carton.error`: `EBUSY` one of them can't be stopped; they go on then
 function methods:freeze()
-  self.is_frozen = true
   self:write("cgroup.freeze", 1)
-  wait_until(self, "frozen", function()
+  local ok, err = pcall(wait_until, self, "frozen", function()
     return self:read("cgroup.events"):find("frozen 1", 1, true)
   end, true)
+  if not ok then
+    pcall(self.write, self, "cgroup.freeze", 0)
+    error(err, 0)
+  end
 end
 
 --- Let them go on.
 -- @function group:thaw
 function methods:thaw()
-  self.is_frozen = false
   self:write("cgroup.freeze", 0)
   wait_until(self, "thawed", function()
     return self:read("cgroup.events"):find("frozen 0", 1, true)
   end, true)
 end
 
---- Let what was killed while it was frozen end.
+--- Let what was killed while it was frozen end; with v2 it does so anyway.
 function methods:release()
-  if self.is_frozen and self.version == 1 then
-    self:thaw()
+  local freezer = self.version == 1 and self.dirs.freezer
+  if freezer and not (freezer:read("freezer.state") or "THAWED"):find("^THAWED") then
+    freezer:write("freezer.state", "THAWED")
   end
+end
+
+--- With v1, or a kernel before 5.14: one by one. Where they can be frozen, nobody forks meanwhile.
+local function kill_each(self)
+  local opened, freezer = {}, self.version == 1 and self.dirs.freezer
+  if freezer and next(self:processes()) then
+    pcall(freezer.write, freezer, "freezer.state", "FROZEN")
+  end
+  for _, pid in ipairs(self:processes()) do
+    opened[pid] = core.try(core.exec.open_process, pid)
+  end
+  local left = self:processes()
+  for _, pid in ipairs(left) do
+    if opened[pid] then -- still the one: it was opened before it was looked for again
+      opened[pid]:kill("SIGKILL")
+    end
+  end
+  for _, process in pairs(opened) do
+    process:close()
+  end
+  self:release()
+  return #left == 0
 end
 
 --- Kill every process in it and below it, and wait until they are gone.
 -- @function group:kill
 function methods:kill()
-  if self.version == 2 and self.unified:read("cgroup.events") and pcall(self.write, self, "cgroup.kill", 1) then
+  if self.version == 2 and pcall(self.write, self, "cgroup.kill", 1) then
     return wait_until(self, "emptied", function()
-      return #self:processes() == 0
+      return not is_populated(self.unified)
     end, true)
   end
-  wait_until(self, "emptied", function()
-    local pids = self:processes()
-    for _, pid in ipairs(pids) do
-      local process <close> = core.try(core.exec.open_process, pid)
-      if process then -- still the one: its pidfd was opened before it was looked for again
-        for _, again in ipairs(self:processes()) do
-          if again == pid then
-            process:kill("SIGKILL")
-          end
-        end
-        process:close()
-      end
-    end
-    self:release()
-    return #pids == 0
-  end)
+  wait_until(self, "emptied", function() return kill_each(self) end)
 end
 
 --- Remove it, with all cgroups below it; it has to be empty of processes.
 -- @function group:remove
 -- @raise `carton.error`: `EBUSY` processes are in it
 function methods:remove()
+  local failure
   for _, directory in each(self) do
-    wait_until(self, "removed", function()
+    local ok, err = pcall(wait_until, self, "removed", function()
       local ok, err = pcall(function()
-        walk(directory, function(child) child:remove() end)
+        remove_below(directory)
         directory:remove()
       end)
       if not ok and err.code ~= "EBUSY" then
@@ -415,10 +526,14 @@ function methods:remove()
       end
       return ok
     end)
+    failure = failure or not ok and err
+  end
+  if failure then
+    error(failure, 0)
   end
 end
 
---- Kill what is in it, remove it, and close its handles.
+--- Kill what is in it, remove it, and close its handles; in a fork of the process that made it, only the latter.
 -- @function group:close
 function methods:close()
   if self.closed then
@@ -426,7 +541,7 @@ function methods:close()
   end
   self.closed = true
   local ok, err = true, nil
-  if self.unified or self.list then
+  if self.owner == host.pid() then
     ok, err = pcall(function()
       self:kill()
       self:remove()
@@ -475,15 +590,17 @@ end
 function methods:update(files)
   local undo = {}
   for _, entry in ipairs(files) do
-    local before = self:read(entry.file)
+    local known, before = pcall(self.read, self, entry.file)
+    if known and before then -- a file that only takes orders says nothing
+      undo[#undo + 1] = before_of(entry, before)
+    end
     local ok, err = pcall(self.write, self, entry.file, entry.value)
     if not ok then
-      for i = #undo, 1, -1 do
+      for i = #undo, 1, -1 do -- the one that failed, too: with v1 it may be several writes
         pcall(self.write, self, undo[i].file, undo[i].value)
       end
       error(err, 0)
     end
-    undo[#undo + 1] = before_of(entry, before)
   end
 end
 
