@@ -70,7 +70,7 @@ $(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/math.o $(BUILD)/obj/modu
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
-.PHONY: deps demo test check asan test-setup bench
+.PHONY: deps demo test check asan test-setup test-vm bench
 deps: ## install what building and testing needs (as root or through sudo)
 	$(Q).ci/deps build test
 
@@ -94,6 +94,11 @@ asan: ## run the specs under the address and undefined-behaviour sanitizers
 
 test-setup: all ## prove the set-up in pristine minimal systems, entered with Carton
 	$(Q).ci/test-setup
+
+test-vm: ## run the specs that need cgroup v2 in a virtual machine of their own (as root)
+	$(Q).ci/deps build test vm
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)spec/vm/run spec/vm/specs $(ARGS)
 
 bench: all $(addprefix $(BUILD)/bench/,floor measure true) ## compare with other runtimes: medians and ratios
 	$(Q)BUILD=$(BUILD) $(program) spec/bench/bench.lua $(ARGS)

@@ -5,6 +5,8 @@ local posix = require("posix")
 local carton = require("carton")
 local helper = require("spec.helper")
 
+local eventually = helper.eventually
+
 local MIB <const> = 1 << 20
 
 --- Directories of cartons, anywhere below /sys/fs/cgroup.
@@ -27,17 +29,6 @@ local function run(script, limits, fields)
   fields.limits = limits
   local c <close> = start(script, fields)
   return c:wait()
-end
-
---- Wait until something holds; true when it did.
-local function eventually(holds)
-  for _ = 1, 1000 do
-    if holds() then
-      return true
-    end
-    carton.exec.poll({}, 0.01)
-  end
-  return false
 end
 
 describe("limits #cgroup", function()

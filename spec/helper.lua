@@ -48,6 +48,17 @@ function helper.world()
   return { fds = helper.fds(), mounts = mounts, children = helper.children() }
 end
 
+--- Wait until something holds; true when it did.
+function helper.eventually(holds)
+  for _ = 1, 1000 do
+    if holds() then
+      return true
+    end
+    core.exec.poll({}, 0.01)
+  end
+  return false
+end
+
 --- Call a function that has to raise, and give what it raised.
 function helper.raises(f, ...)
   local ok, err = pcall(f, ...)

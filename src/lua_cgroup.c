@@ -9,6 +9,7 @@ Directories of a cgroup file system as handles: create, read, write, list, remov
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -24,8 +25,8 @@ Directories of a cgroup file system as handles: create, read, write, list, remov
 
 struct cgroup {
 	struct carton_handle handle;
-	int parent;          /* the directory above; -1 where the handle was opened by its path */
-	char name[NAME_MAX]; /* in there */
+	int parent; /* the directory above; -1 where the handle was opened by its path */
+	char name[NAME_MAX + 1]; /* in there */
 };
 
 static struct cgroup *new_cgroup(lua_State *L, int parent, const char *name)
@@ -57,15 +58,20 @@ static struct cgroup *check_cgroup(lua_State *L, int arg)
 	return lua_touserdata(L, arg);
 }
 
+static bool is_dots(const char *name)
+{
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
 /* One name in the directory: no path leads out of it. */
 static const char *check_name(lua_State *L, int arg)
 {
 	size_t length;
 	const char *name = luaL_checklstring(L, arg, &length);
 
-	luaL_argcheck(L, length > 0 && length < NAME_MAX && strlen(name) == length, arg,
+	luaL_argcheck(L, length > 0 && length <= NAME_MAX && strlen(name) == length, arg,
 	              "name is empty, too long or holds NUL");
-	luaL_argcheck(L, !strchr(name, '/') && name[0] != '.', arg, "a single name expected");
+	luaL_argcheck(L, !strchr(name, '/') && !is_dots(name), arg, "a single name expected");
 	return name;
 }
 
@@ -107,16 +113,24 @@ static int cgroup_open_directory(lua_State *L)
 	return 1;
 }
 
-/* Whoever made a cgroup holds a lock on it: one that can be locked was left behind. */
-static int open_child(lua_State *L, const struct cgroup *cg, const char *name, const char *op)
-{
-	struct cgroup *child = new_cgroup(L, cg->handle.fd, name);
+#define CHILD_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-	child->handle.fd =
-		openat(cg->handle.fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+/* Whoever made a cgroup holds a lock on it: one that can be locked was left behind. Between mkdir
+and flock it looks like that, too, and may be taken for it and removed. */
+static int open_made(const struct cgroup *cg, struct cgroup *child)
+{
+	struct stat ours, there;
+
+	child->handle.fd = openat(cg->handle.fd, child->name, CHILD_FLAGS);
 	if (child->handle.fd < 0)
-		return carton_raise(L, op, subject(L, cg, name), errno);
-	return 1;
+		return errno == ENOENT ? -EEXIST : -errno;
+	if (flock(child->handle.fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EEXIST : -errno;
+	if (fstat(child->handle.fd, &ours) < 0)
+		return -errno;
+	if (fstatat(cg->handle.fd, child->name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? -EEXIST : -errno;
+	return ours.st_ino == there.st_ino ? 0 : -EEXIST;
 }
 
 /***
@@ -124,22 +138,25 @@ Make a cgroup below this one, and hold its lock.
 @function directory:create
 @tparam string name
 @treturn directory
-@raise `carton.error`: `EEXIST` there is one, `EACCES` not delegated to us, `EAGAIN`
-cgroup.max.descendants
+@raise `carton.error`: `EEXIST` there is one, or it was taken for left behind before it was locked;
+`EACCES` not delegated to us, `EAGAIN` cgroup.max.descendants
 @see cgroups(7), flock(2)
 */
 static int directory_create(lua_State *L)
 {
-	struct cgroup *cg = check_cgroup(L, 1), *child;
+	struct cgroup *cg = check_cgroup(L, 1);
 	const char *name = check_name(L, 2);
+	struct cgroup *child = new_cgroup(L, cg->handle.fd, name);
+	int r;
 
 	if (mkdirat(cg->handle.fd, name, 0755) < 0)
 		return carton_raise(L, "create", subject(L, cg, name), errno);
-	open_child(L, cg, name, "create");
-	child = lua_touserdata(L, -1);
-	if (flock(child->handle.fd, LOCK_EX | LOCK_NB) < 0)
-		return carton_raise(L, "create", subject(L, cg, name), errno);
-	return 1;
+	r = open_made(cg, child);
+	if (r == 0)
+		return 1;
+	if (r != -EEXIST)
+		unlinkat(cg->handle.fd, name, AT_REMOVEDIR);
+	return carton_raise(L, "create", subject(L, cg, name), -r);
 }
 
 /***
@@ -151,7 +168,14 @@ Open a cgroup below this one.
 */
 static int directory_open(lua_State *L)
 {
-	return open_child(L, check_cgroup(L, 1), check_name(L, 2), "open");
+	struct cgroup *cg = check_cgroup(L, 1);
+	const char *name = check_name(L, 2);
+	struct cgroup *child = new_cgroup(L, cg->handle.fd, name);
+
+	child->handle.fd = openat(cg->handle.fd, name, CHILD_FLAGS);
+	if (child->handle.fd < 0)
+		return carton_raise(L, "open", subject(L, cg, name), errno);
+	return 1;
 }
 
 /***
@@ -231,6 +255,9 @@ static int directory_write(lua_State *L)
 	size_t length;
 	const char *value = luaL_checklstring(L, 3, &length);
 	struct carton_failure failure = {.step = "write", .text = value};
+	/* nothing written is nothing done: the kernel sees an empty value as an empty line */
+	const char *line = length ? value : "\n";
+	size_t size = length ? length : 1;
 	ssize_t n;
 	int fd = openat(cg->handle.fd, file, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
@@ -238,11 +265,11 @@ static int directory_write(lua_State *L)
 		failure.errnum = errno;
 	if (fd >= 0) {
 		do
-			n = write(fd, value, length);
+			n = write(fd, line, size);
 		while (n < 0 && errno == EINTR);
 		if (n < 0)
 			failure.errnum = errno;
-		else if ((size_t)n != length)
+		else if ((size_t)n != size)
 			failure.errnum = EIO;
 		close(fd);
 	}
@@ -299,7 +326,7 @@ static int directory_children(lua_State *L)
 	}
 	lua_newtable(L);
 	while ((entry = readdir(dir))) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+		if (entry->d_type != DT_DIR || is_dots(entry->d_name))
 			continue;
 		lua_pushstring(L, entry->d_name);
 		lua_rawseti(L, -2, ++count);

@@ -5,245 +5,13 @@
 -- controllers to v1.
 -- @module carton.cgroup
 local core = require("carton.core")
+local hierarchy = require("carton.hierarchy")
 local host = core.host
-local cgroup = { open_directory = core.cgroup.open_directory, enter = core.cgroup.enter }
-
-local MOUNT <const> = "/sys/fs/cgroup"
-local PREFIX <const> = "carton-"
+local cgroup = { open_directory = core.cgroup.open_directory, enter = core.cgroup.enter,
+  layout = hierarchy.layout, controllers = hierarchy.controllers }
 
 local methods = {}
 local meta = { __name = "carton.group", __index = methods }
-
-local function read(path)
-  local file <close> = io.open(path)
-  return file and file:read("a") or ""
-end
-
-local function fail(path, message, hint, code)
-  core.error { op = "cgroup", path = path, code = code or "EACCES", message = message, hint = hint }
-end
-
---- Tell how this host groups processes.
--- @treturn table `{ version = 1 | 2, controllers = { memory = "/sys/fs/cgroup/memory", ... } }`; with version 2
---   all are in one place, and `version` is 1 where any controller is bound to v1
-function cgroup.layout()
-  local statfs = host.statfs(MOUNT)
-  if statfs and statfs.type == "cgroup2" then
-    local controllers = {}
-    for name in read(MOUNT .. "/cgroup.controllers"):gmatch("%S+") do
-      controllers[name] = MOUNT
-    end
-    return { version = 2, controllers = controllers }
-  end
-  local controllers = {}
-  for names in read("/proc/self/cgroup"):gmatch("%d+:([%w_,]+):[^\n]*") do
-    local together = host.stat(MOUNT .. "/" .. names)
-    for name in names:gmatch("[^,]+") do
-      controllers[name] = MOUNT .. "/" .. (together and names or name)
-    end
-  end
-  return { version = 1, controllers = controllers }
-end
-
---- With v1 a process that was killed while it was frozen waits for a thaw: let it go.
-local function bury(child)
-  local state = child:read("freezer.state")
-  if not state or state:find("^THAWED") then
-    return
-  end
-  local pids = child:read("cgroup.procs") or ""
-  for pid in pids:gmatch("%d+") do
-    local pending = read("/proc/" .. pid .. "/status"):match("\nShdPnd:%s*(%x+)")
-    if pending and tonumber(pending, 16) & 0x100 ~= 0 then -- SIGKILL
-      pcall(child.write, child, "freezer.state", "THAWED")
-    end
-  end
-  for _ = 1, 100 do
-    if (child:read("cgroup.procs") or "") == "" then
-      return
-    end
-    core.exec.poll({}, 0.005)
-  end
-end
-
---- Remove what cartons that were killed left behind: nobody holds its lock any more.
-local swept = {}
-local function sweep(directory)
-  local path = directory:name()
-  if swept[path] then
-    return
-  end
-  swept[path] = true
-  for _, name in ipairs(directory:children()) do
-    if name:sub(1, #PREFIX) == PREFIX then
-      pcall(function()
-        local child <close> = directory:open(name)
-        if child:lock() then
-          bury(child)
-          child:remove()
-        end
-      end)
-    end
-  end
-end
-
---- Make a group with a name that nobody has.
-local function create_in(directory, label)
-  sweep(directory)
-  label = PREFIX .. (label or "group"):gsub("[^%w_.%-]", "_"):sub(1, 100)
-  while true do
-    local ok, made = pcall(directory.create, directory,
-      ("%s-%08x"):format(label, math.random(0) & 0xffffffff))
-    if ok then
-      return made
-    elseif type(made) ~= "table" or made.code ~= "EEXIST" then
-      error(made, 0)
-    end
-  end
-end
-
-local function words(text)
-  local set = {}
-  for word in (text or ""):gmatch("%S+") do
-    set[word] = true
-  end
-  return set
-end
-
---- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
-local function move_aside(directory)
-  for _ = 1, 10 do -- somebody may fork meanwhile
-    local pids = words(directory:read("cgroup.procs"))
-    if not next(pids) then
-      return
-    end
-    local ok, leaf = pcall(directory.create, directory, "supervisor")
-    if not ok then
-      leaf = directory:open("supervisor")
-    end
-    for pid in pairs(pids) do
-      pcall(leaf.write, leaf, "cgroup.procs", pid)
-    end
-    leaf:close()
-  end
-end
-
---- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
-local function base()
-  local root = cgroup.open_directory(MOUNT)
-  if host.euid() == 0 and not root:read("cgroup.type") then
-    return root, MOUNT
-  end
-  root:close()
-  local own = read("/proc/self/cgroup"):match("0::(/[^\n]*)") or "/"
-  local path = (MOUNT .. own):gsub("/+$", "")
-  if path:sub(-11) == "/supervisor" then
-    path = path:sub(1, -12)
-  end
-  if not (host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")) then
-    fail(path, "this cgroup is not delegated to this user",
-      "systemd-run --user --scope -p Delegate=yes carton ...")
-  end
-  local directory = cgroup.open_directory(path)
-  move_aside(directory)
-  return directory, path
-end
-
-local function enable(directory, path, controllers)
-  local available, on = words(directory:read("cgroup.controllers")),
-    words(directory:read("cgroup.subtree_control"))
-  for _, name in ipairs(controllers) do
-    if not available[name] then
-      fail(path, ("controller '%s' is not there"):format(name), path == MOUNT
-        and "the kernel lacks it, or it is bound to cgroup v1"
-        or ("echo +%s > %s/cgroup.subtree_control"):format(name, path:match("^(.*)/")), "ENOENT")
-    elseif not on[name] then
-      directory:write("cgroup.subtree_control", "+" .. name)
-    end
-  end
-end
-
-local function controllers_of(files)
-  local list, seen = {}, { cgroup = true }
-  for _, entry in ipairs(files) do
-    local name = entry.file:match("^[^.]+")
-    if not seen[name] then
-      seen[name], list[#list + 1] = true, name
-    end
-  end
-  return list, seen
-end
-
-local function create2(name, files)
-  local directory <close>, path = base()
-  local needed, seen = controllers_of(files)
-  enable(directory, path, needed)
-  local available = words(directory:read("cgroup.controllers"))
-  for _, extra in ipairs { "memory", "pids", "cpu" } do -- for what is told of it at the end
-    if available[extra] and not seen[extra] then
-      pcall(enable, directory, path, { extra })
-    end
-  end
-  return { version = 2, unified = create_in(directory, name) }
-end
-
--- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
-local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu" }
-
-local function create1(group, name, files, layout)
-  local needed, seen = controllers_of(files)
-  if layout.controllers.freezer then -- first: what is left behind may have to be thawed
-    table.insert(needed, 1, "freezer")
-  end
-  for _, extra in ipairs(USEFUL) do
-    if layout.controllers[extra] and not seen[extra] then
-      needed[#needed + 1] = extra
-    end
-  end
-  group.version, group.dirs, group.list = 1, {}, {}
-  local made = {}
-  for _, controller in ipairs(needed) do
-    local v1 = controller == "io" and "blkio" or controller
-    local path = layout.controllers[v1]
-    if not path then
-      fail(MOUNT, ("controller '%s' is not there"):format(controller),
-        "the kernel lacks it, or it is not mounted", "ENOENT")
-    end
-    if not made[path] then
-      if not host.access(path, "w") then
-        fail(path, "this user may not write there", "limits without root take cgroup v2: with v1 nothing is delegated")
-      end
-      local parent <close> = cgroup.open_directory(path)
-      local ok, directory = pcall(create_in, parent, name)
-      if not ok and type(directory) == "table" and directory.code == "EACCES" then
-        fail(path, "cgroup v1 belongs to root alone", "run as root, or on a host with cgroup v2")
-      elseif not ok then
-        error(directory, 0)
-      end
-      made[path] = directory
-      group.list[#group.list + 1] = made[path]
-      if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
-        made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
-        made[path]:write("cpuset.cpus", (parent:read("cpuset.cpus"):gsub("%s+$", "")))
-      end
-    end
-    group.dirs[controller] = made[path]
-  end
-end
-
---- Tell which controllers a group with v1 would have.
--- @tparam {table,...} files as of `carton.limits.files`
--- @treturn table a set of names
-function cgroup.controllers(files)
-  local _, set = controllers_of(files)
-  set.cgroup = nil
-  local layout = cgroup.layout()
-  set.freezer = layout.controllers.freezer and true
-  for _, extra in ipairs(USEFUL) do
-    set[extra] = set[extra] or layout.controllers[extra] and true
-  end
-  return set
-end
 
 --- Make a group and set its limits, all of them or none.
 -- @tparam table fields `name` (a part of the directory's), `files` as of `carton.limits.files`
@@ -254,17 +22,17 @@ end
 function cgroup.create(fields)
   local layout = cgroup.layout()
   local files = fields.files or {}
-  local group = setmetatable(layout.version == 2 and create2(fields.name, files) or {}, meta)
+  local group = layout.version == 2 and hierarchy.create2(fields.name, files)
+    or hierarchy.create1(fields.name, files, layout)
+  group.owner = host.pid()
+  setmetatable(group, meta) -- after its handles, so that it is collected before them: Lua manual, 2.5.3
   local ok, err = pcall(function()
-    if layout.version == 1 then
-      create1(group, fields.name, files, layout)
-    end
     for _, entry in ipairs(files) do
       group:write(entry.file, entry.value)
     end
   end)
   if not ok then
-    group:close()
+    pcall(group.close, group)
     error(err, 0)
   end
   return group
@@ -311,21 +79,13 @@ function methods:read(file)
   return text and (text:gsub("\n$", ""))
 end
 
-local function walk(directory, visit)
-  for _, name in ipairs(directory:children()) do
-    local child <close> = directory:open(name)
-    walk(child, visit)
-    visit(child)
-  end
-end
-
 --- List the processes in it and below it.
 -- @function group:processes
 -- @treturn {int,...} pids, each once
 function methods:processes()
   local list, seen = {}, {}
   local function add(directory)
-    for pid in (directory:read("cgroup.procs") or ""):gmatch("%d+") do
+    for pid in hierarchy.procs(directory):gmatch("%d+") do
       if not seen[pid] then
         seen[pid], list[#list + 1] = true, math.tointeger(pid)
       end
@@ -333,9 +93,22 @@ function methods:processes()
   end
   for _, directory in each(self) do
     add(directory)
-    walk(directory, add)
+    hierarchy.walk(directory, add)
   end
   return list
+end
+
+--- Find the directory that a process of it is in: one that was divided by who lives there takes none itself.
+-- @tparam int pid
+-- @treturn directory
+function methods:directory_of(pid)
+  local directory = self.unified
+  local own = self:name():gsub("%p", "%%%0")
+  local rest = hierarchy.text(("/proc/%d/cgroup"):format(pid)):match("0::[^\n]*/" .. own .. "(/[^\n]+)")
+  for name in (rest or ""):gmatch("[^/]+") do
+    directory = hierarchy.present(directory, "open", name) or self.unified
+  end
+  return directory
 end
 
 --- Sleep until something holds; raise when it takes too long.
@@ -343,11 +116,14 @@ local function wait_until(self, what, holds, watch)
   local deadline = host.monotonic() + 10
   local pause = 0.001
   while true do
-    local file <close> = watch and self.version == 2 and self.unified:watch("cgroup.events")
+    local file <close> = watch and self.version == 2 and hierarchy.present(self.unified, "watch", "cgroup.events")
+    if file then
+      pcall(file.read, file) -- it is ready when it has changed since: cgroups(7)
+    end
     if holds() then
       return
     elseif host.monotonic() > deadline then
-      fail(self:name(), "it could not be " .. what, nil, "EBUSY")
+      hierarchy.fail(self:name(), "it could not be " .. what, nil, "EBUSY")
     elseif file then
       core.exec.poll({ { file, "p" } }, pause * 50)
     else
@@ -359,65 +135,77 @@ end
 
 --- Stop all processes in it, until `thaw`.
 -- @function group:freeze
+-- @raise `carton.error`: `EBUSY` one of them can't be stopped; they go on then
 function methods:freeze()
-  self.is_frozen = true
   self:write("cgroup.freeze", 1)
-  wait_until(self, "frozen", function()
+  local ok, err = pcall(wait_until, self, "frozen", function()
     return self:read("cgroup.events"):find("frozen 1", 1, true)
   end, true)
+  if not ok then
+    pcall(self.write, self, "cgroup.freeze", 0)
+    error(err, 0)
+  end
 end
 
 --- Let them go on.
 -- @function group:thaw
 function methods:thaw()
-  self.is_frozen = false
   self:write("cgroup.freeze", 0)
   wait_until(self, "thawed", function()
     return self:read("cgroup.events"):find("frozen 0", 1, true)
   end, true)
 end
 
--- Let what was killed while it was frozen end.
+-- Let what was killed while it was frozen end; with v2 it does so anyway.
 function methods:release()
-  if self.is_frozen and self.version == 1 then
-    self:thaw()
+  local freezer = self.version == 1 and self.dirs.freezer
+  if freezer and not (freezer:read("freezer.state") or "THAWED"):find("^THAWED") then
+    freezer:write("freezer.state", "THAWED")
   end
+end
+
+-- With v1, or a kernel before 5.14: one by one. Where they can be frozen, nobody forks meanwhile.
+local function kill_each(self)
+  local opened, freezer = {}, self.version == 1 and self.dirs.freezer
+  if freezer and next(self:processes()) then
+    pcall(freezer.write, freezer, "freezer.state", "FROZEN")
+  end
+  for _, pid in ipairs(self:processes()) do
+    opened[pid] = core.try(core.exec.open_process, pid)
+  end
+  local left = self:processes()
+  for _, pid in ipairs(left) do
+    if opened[pid] then -- still the one: it was opened before it was looked for again
+      opened[pid]:kill("SIGKILL")
+    end
+  end
+  for _, process in pairs(opened) do
+    process:close()
+  end
+  self:release()
+  return #left == 0
 end
 
 --- Kill every process in it and below it, and wait until they are gone.
 -- @function group:kill
 function methods:kill()
-  if self.version == 2 and self.unified:read("cgroup.events") and pcall(self.write, self, "cgroup.kill", 1) then
+  if self.version == 2 and pcall(self.write, self, "cgroup.kill", 1) then
     return wait_until(self, "emptied", function()
-      return #self:processes() == 0
+      return not hierarchy.is_populated(self.unified)
     end, true)
   end
-  wait_until(self, "emptied", function()
-    local pids = self:processes()
-    for _, pid in ipairs(pids) do
-      local process <close> = core.try(core.exec.open_process, pid)
-      if process then -- still the one: its pidfd was opened before it was looked for again
-        for _, again in ipairs(self:processes()) do
-          if again == pid then
-            process:kill("SIGKILL")
-          end
-        end
-        process:close()
-      end
-    end
-    self:release()
-    return #pids == 0
-  end)
+  wait_until(self, "emptied", function() return kill_each(self) end)
 end
 
 --- Remove it, with all cgroups below it; it has to be empty of processes.
 -- @function group:remove
 -- @raise `carton.error`: `EBUSY` processes are in it
 function methods:remove()
+  local failure
   for _, directory in each(self) do
-    wait_until(self, "removed", function()
+    local ok, err = pcall(wait_until, self, "removed", function()
       local ok, err = pcall(function()
-        walk(directory, function(child) child:remove() end)
+        hierarchy.remove_below(directory)
         directory:remove()
       end)
       if not ok and err.code ~= "EBUSY" then
@@ -425,10 +213,14 @@ function methods:remove()
       end
       return ok
     end)
+    failure = failure or not ok and err
+  end
+  if failure then
+    error(failure, 0)
   end
 end
 
---- Kill what is in it, remove it, and close its handles.
+--- Kill what is in it, remove it, and close its handles; in a fork of the process that made it, only the latter.
 -- @function group:close
 function methods:close()
   if self.closed then
@@ -436,7 +228,7 @@ function methods:close()
   end
   self.closed = true
   local ok, err = true, nil
-  if self.unified or self.list then
+  if self.owner == host.pid() then
     ok, err = pcall(function()
       self:kill()
       self:remove()
@@ -485,15 +277,17 @@ end
 function methods:update(files)
   local undo = {}
   for _, entry in ipairs(files) do
-    local before = self:read(entry.file)
+    local known, before = pcall(self.read, self, entry.file)
+    if known and before then -- a file that only takes orders says nothing
+      undo[#undo + 1] = before_of(entry, before)
+    end
     local ok, err = pcall(self.write, self, entry.file, entry.value)
     if not ok then
-      for i = #undo, 1, -1 do
+      for i = #undo, 1, -1 do -- the one that failed, too: with v1 it may be several writes
         pcall(self.write, self, undo[i].file, undo[i].value)
       end
       error(err, 0)
     end
-    undo[#undo + 1] = before_of(entry, before)
   end
 end
 
@@ -576,7 +370,7 @@ function methods:on_pressure(loop, what, trigger, call)
   local text = ("%s %d %d"):format(kind, math.floor((trigger[kind] or 0) * 1e6),
     math.floor((trigger.window or 1) * 1e6))
   if v1(self) then
-    fail(self:name(), "cgroup v1 tells no pressure of groups", nil, "ENOENT")
+    hierarchy.fail(self:name(), "cgroup v1 tells no pressure of groups", nil, "ENOENT")
   end
   local descriptor = self.unified:watch(what .. ".pressure", text)
   return loop:watch(descriptor, "p", function()

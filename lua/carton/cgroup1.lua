@@ -11,6 +11,14 @@ local function refuse(file, why)
     message = why or "cgroup v1 has nothing that means this", hint = "a host with cgroup v2 has it" }
 end
 
+--- What a value has to look like.
+local function matching(file, value, pattern)
+  if not value:find(pattern) then
+    core.error { op = "write", path = file, code = "EINVAL", text = value }
+  end
+  return value:match(pattern)
+end
+
 local function directory(group, file, controller)
   local found = group.dirs[controller or file:match("^[^.]+")]
   if not found then
@@ -34,44 +42,69 @@ local function from_bytes(text)
   return n and (n >= (1 << 62) and "max" or tostring(n)) or nil
 end
 
+local UNITS <const> = { [""] = 0, K = 10, M = 20, G = 30, T = 40 }
+
+--- A number of bytes as the kernel reads it.
+local function size_of(file, value)
+  if value == "max" then
+    return value
+  end
+  local digits, unit = matching(file, value:upper(), "^(%d+)([KMGT]?)$")
+  local bytes_of = tonumber(digits) * 2.0 ^ UNITS[unit]
+  return bytes_of < 2 ^ 62 and math.floor(bytes_of) or "max"
+end
+
+local MEMORY <const>, BOTH <const> = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+
+--- v1 limits memory and swap together, and never lets memory alone have more: what grows is set first.
+local function set_memory(dir, memory, both)
+  local before = from_bytes(dir:read(BOTH))
+  local grows = before ~= "max" and both > math.tointeger(before)
+  dir:write(grows and BOTH or MEMORY, tostring(grows and both or memory))
+  dir:write(grows and MEMORY or BOTH, tostring(grows and memory or both))
+end
+
 local function memory_max(group, file, value)
   local dir = directory(group, file)
-  local ok, err = pcall(dir.write, dir, "memory.limit_in_bytes", bytes(value))
-  if ok then
-    return
-  elseif err.code ~= "EINVAL" or not group.swap then -- never above the limit of memory and swap
-    error(err, 0)
+  local memory = size_of(file, value)
+  if not group.swap then
+    dir:write(MEMORY, tostring(bytes(memory)))
+  elseif memory == "max" then
+    refuse(file, "cgroup v1 limits swap only together with memory")
+  else -- what was said of swap still holds
+    set_memory(dir, memory, memory + group.swap)
   end
-  dir:write("memory.memsw.limit_in_bytes", bytes(value))
-  dir:write("memory.limit_in_bytes", bytes(value))
 end
 
---- v1 limits memory and swap together.
 local function swap_max(group, file, value)
   local dir = directory(group, file)
-  local memory = from_bytes(dir:read("memory.limit_in_bytes"))
-  if not dir:read("memory.memsw.limit_in_bytes") then
+  local memory, swap = from_bytes(dir:read(MEMORY)), size_of(file, value)
+  if not dir:read(BOTH) then
     refuse(file, "the kernel does not account swap (swapaccount=1)")
-  elseif value ~= "max" and memory == "max" then
+  elseif swap ~= "max" and memory == "max" then
     refuse(file, "cgroup v1 limits swap only together with memory")
   end
-  group.swap = value
-  dir:write("memory.memsw.limit_in_bytes", value == "max" and "-1"
-    or tostring(math.tointeger(memory) + math.tointeger(value)))
+  dir:write(BOTH, swap == "max" and "-1" or tostring(math.tointeger(memory) + swap))
+  group.swap = swap ~= "max" and swap or nil
 end
 
+--- Together they must not be more than the groups above have: what is refused first may do second.
 local function cpu_max(group, file, value)
   local dir = directory(group, file)
-  local quota, period = value:match("^(%S+)%s*(%d*)$")
-  if period ~= "" then
+  local quota, period = matching(file, value, "^(%w+)%s*(%d*)$")
+  if period == "" then
+    return dir:write("cpu.cfs_quota_us", bytes(quota))
+  end
+  local later = not pcall(dir.write, dir, "cpu.cfs_period_us", period)
+  dir:write("cpu.cfs_quota_us", bytes(quota))
+  if later then
     dir:write("cpu.cfs_period_us", period)
   end
-  dir:write("cpu.cfs_quota_us", bytes(quota))
 end
 
 --- The runtime spec's formula for shares (2 to 262144) and weight (1 to 10000), the other way round.
 local function cpu_weight(group, file, value)
-  local weight = math.tointeger(value) or refuse(file, "a weight is a whole number")
+  local weight = math.tointeger(tonumber((matching(file, value, "^(%d+)$"))))
   directory(group, file):write("cpu.shares",
     tostring(2 + ((weight - 1) * 262142 + 4999) // 9999))
 end
@@ -80,27 +113,34 @@ local IO <const> = { rbps = "read_bps", wbps = "write_bps", riops = "read_iops",
 
 local function io_max(group, file, value)
   local dir = directory(group, file, "io")
-  local device, rest = value:match("^(%d+:%d+)%s*(.*)$")
-  for key, amount in rest:gmatch("(%w+)=(%w+)") do
+  local device, rest = matching(file, value, "^(%d+:%d+)%s+(%w+=.*)$")
+  for word in rest:gmatch("%S+") do
+    local key, rate = matching(file, word, "^(%w+)=(%w+)$")
     if not IO[key] then
       refuse(file, ("cgroup v1 has no '%s'"):format(key))
     end
     dir:write(("blkio.throttle.%s_device"):format(IO[key]),
-      ("%s %s"):format(device, amount == "max" and "0" or amount))
+      ("%s %s"):format(device, rate == "max" and "0" or rate))
   end
+end
+
+local function weight_file(dir)
+  return dir:read("blkio.bfq.weight") and "blkio.bfq.weight" or dir:read("blkio.weight") and "blkio.weight"
 end
 
 local function io_weight(group, file, value)
   local dir = directory(group, file, "io")
-  local name = dir:read("blkio.bfq.weight") and "blkio.bfq.weight" or dir:read("blkio.weight") and "blkio.weight"
+  local name = weight_file(dir)
   if not name then
     refuse(file, "the kernel's block scheduler has no weights (bfq has)")
   end
-  local device, weight = value:match("^(%S+) (%d+)$")
-  if device ~= "default" then
-    dir:write(name .. "_device", value)
+  local device, weight = matching(file, value, "^(%S+) (%w+)$")
+  if (math.tointeger(tonumber(weight)) or 0) > 1000 then
+    refuse(file, "weights of cgroup v1 end at 1000")
+  elseif device ~= "default" then
+    dir:write(name .. "_device", ("%s %s"):format(device, weight == "default" and "0" or weight))
   else
-    dir:write(name, tostring(math.max(1, math.min(1000, math.tointeger(weight)))))
+    dir:write(name, weight)
   end
 end
 
@@ -204,6 +244,40 @@ local function io_stat(group)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
+--- Limits by device, a line each, as io.max has them.
+local function io_max_of(group)
+  local dir = group.dirs.io
+  if not dir then
+    return nil
+  end
+  local lines, rates = {}, {}
+  for _, key in ipairs { "rbps", "wbps", "riops", "wiops" } do
+    for device, rate in (dir:read(("blkio.throttle.%s_device"):format(IO[key])) or ""):gmatch("(%d+:%d+) (%d+)") do
+      if not rates[device] then
+        rates[device], lines[#lines + 1] = {}, device
+      end
+      rates[device][key] = rate
+    end
+  end
+  for i, device in ipairs(lines) do
+    local rate = rates[device]
+    lines[i] = ("%s rbps=%s wbps=%s riops=%s wiops=%s"):format(device, rate.rbps or "max", rate.wbps or "max",
+      rate.riops or "max", rate.wiops or "max")
+  end
+  return table.concat(lines, "\n")
+end
+
+local function io_weight_of(group)
+  local dir = group.dirs.io
+  local name = dir and weight_file(dir)
+  local weight = name and dir:read(name):match("(%d+)")
+  local devices = weight and dir:read(name .. "_device") or ""
+  for device, own in devices:gmatch("(%d+:%d+) (%d+)") do
+    weight = ("%s\n%s %s"):format(weight, device, own)
+  end
+  return weight and "default " .. weight
+end
+
 local function cpu_max_of(group)
   local dir = group.dirs.cpu
   local quota = dir and plain(dir:read("cpu.cfs_quota_us"))
@@ -228,7 +302,7 @@ local readers = {
   ["pids.max"] = of("pids", "pids.max"), ["pids.current"] = of("pids", "pids.current"),
   ["pids.peak"] = of("pids", "pids.peak"), ["pids.events"] = of("pids", "pids.events", first_number("(max %d+)")),
   ["cpuset.cpus"] = of("cpuset", "cpuset.cpus"), ["cpuset.mems"] = of("cpuset", "cpuset.mems"),
-  ["io.stat"] = io_stat, ["cgroup.events"] = events,
+  ["io.stat"] = io_stat, ["io.max"] = io_max_of, ["io.weight"] = io_weight_of, ["cgroup.events"] = events,
 }
 
 --- Read what a file of cgroup v2 would say.

@@ -353,6 +353,10 @@ function compile.files(fields)
   return require("carton.limits").files(fields.limits, fields.cgroup)
 end
 
+--- How far a container may divide what was handed over to it: the kernel has 65535 for all, and what is deep
+-- takes a descriptor a level to remove.
+local DIVISIONS <const> = { ["cgroup.max.depth"] = 32, ["cgroup.max.descendants"] = 1000 }
+
 --- Hand a cgroup over to the root of its container.
 -- @tparam table fields as of `carton.container`
 -- @tparam group group of `carton.cgroup`
@@ -370,6 +374,11 @@ function compile.delegate(fields, group)
       end
     end
     return default
+  end
+  for file, most in pairs(DIVISIONS) do
+    if not (fields.cgroup and fields.cgroup[file]) then
+      group:write(file, most)
+    end
   end
   group.unified:chown(outside(map and map.uids, host.euid()), outside(map and map.gids, host.egid()))
 end
@@ -488,7 +497,11 @@ function compile.exec(fields, c, given)
   listen.LISTEN_PID = nil
   add { "exec.exec", args = fields.args, path = fields.path, shield = true,
     env = environment(fields, listen, environment(c.fields, {})) }
-  return { steps = steps, namespaces = {}, facts = facts, unified = given.group and given.group.unified }
+  local unified = given.group and given.group.unified
+  if unified and c.fields.delegate then
+    unified = given.group:directory_of(c.process:pid())
+  end
+  return { steps = steps, namespaces = {}, facts = facts, unified = unified }
 end
 
 return compile

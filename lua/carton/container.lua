@@ -326,10 +326,10 @@ local function leave_group(c)
 end
 
 --- What ends a container that nobody refers to any more. It is made after the handles of a launch, so that
--- it is collected before them: Lua manual, 2.5.3.
+-- it is collected before them: Lua manual, 2.5.3. A fork of the process that started it ends nothing.
 local guard_meta = { __gc = function(guard)
   local c = guard.container
-  if c.guard == guard and c.fields.die_with_parent ~= false then
+  if c.guard == guard and guard.owner == core.host.pid() and c.fields.die_with_parent ~= false then
     c:close()
   end
 end }
@@ -369,7 +369,7 @@ local function launch(c, make)
     error(result, 0)
   end
   c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
-  c.guard = setmetatable({ container = c }, guard_meta)
+  c.guard = setmetatable({ container = c, owner = core.host.pid() }, guard_meta)
   if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
     require("carton.wait").add_guest(result)
   end

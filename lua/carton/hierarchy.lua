@@ -1,0 +1,352 @@
+-- SPDX-License-Identifier: MIT
+
+--- Where cgroups are made: which hierarchies a host has, the subtree that is ours, controllers, names, and what
+-- is left behind there. Directories in, directories out; `carton.cgroup` is what users call.
+-- @module carton.hierarchy
+local core = require("carton.core")
+local host = core.host
+local open_directory = core.cgroup.open_directory
+local hierarchy = {}
+
+local MOUNT <const> = "/sys/fs/cgroup"
+local PREFIX <const> = "carton-"
+local LEAF <const> = "supervisor"
+local OURS <const> = "^carton%-.+%-" .. ("%x"):rep(8) .. "$"
+
+--- Read a file of the kernel's.
+-- @tparam string path
+-- @treturn string its content, empty when it is not there
+function hierarchy.text(path)
+  local file <close> = io.open(path)
+  return file and file:read("a") or ""
+end
+
+--- Raise a `carton.error` of a cgroup.
+-- @tparam string path of the level that it is about
+-- @tparam string message
+-- @tparam[opt] string hint
+-- @tparam[opt="EACCES"] string code
+function hierarchy.fail(path, message, hint, code)
+  core.error { op = "cgroup", path = path, code = code or "EACCES", message = message, hint = hint }
+end
+
+--- Tell how this host groups processes.
+-- @treturn table `{ version = 1 | 2, controllers = { memory = "/sys/fs/cgroup/memory", ... } }`; with version 2
+--   all are in one place, and `version` is 1 where any controller is bound to v1
+function hierarchy.layout()
+  local statfs = host.statfs(MOUNT)
+  if statfs and statfs.type == "cgroup2" then
+    local controllers = {}
+    for name in hierarchy.text(MOUNT .. "/cgroup.controllers"):gmatch("%S+") do
+      controllers[name] = MOUNT
+    end
+    return { version = 2, controllers = controllers }
+  end
+  local controllers = {}
+  for names in hierarchy.text("/proc/self/cgroup"):gmatch("%d+:([%w_,]+):[^\n]*") do
+    local together = host.stat(MOUNT .. "/" .. names)
+    for name in names:gmatch("[^,]+") do
+      controllers[name] = MOUNT .. "/" .. (together and names or name)
+    end
+  end
+  return { version = 1, controllers = controllers }
+end
+
+--- Call a method of a directory that may be gone meanwhile; nil then. Who lives in a group may divide it
+-- further, and undo that.
+function hierarchy.present(directory, method, ...)
+  local ok, result = pcall(directory[method], directory, ...)
+  if ok then
+    return result
+  elseif type(result) == "table" and (result.code == "ENOENT" or result.code == "ENODEV") then
+    return nil
+  end
+  error(result, 0)
+end
+
+--- Visit all that is below a directory, the deepest first.
+function hierarchy.walk(directory, visit)
+  for _, name in ipairs(hierarchy.present(directory, "children") or {}) do
+    local child <close> = hierarchy.present(directory, "open", name)
+    if child then
+      hierarchy.walk(child, visit)
+      visit(child)
+    end
+  end
+end
+
+--- The text of cgroup.procs. A threaded cgroup does not tell: its processes are told of by its domain, above.
+function hierarchy.procs(directory)
+  local ok, text = pcall(hierarchy.present, directory, "read", "cgroup.procs")
+  if ok then
+    return text or ""
+  elseif type(text) == "table" and text.code == "EOPNOTSUPP" then
+    return ""
+  end
+  error(text, 0)
+end
+
+--- Tell whether a process is in a directory or below it.
+function hierarchy.is_populated(directory)
+  local events = hierarchy.present(directory, "read", "cgroup.events") -- of v2
+  if events then
+    return events:find("populated 1", 1, true) ~= nil
+  end
+  local found = hierarchy.procs(directory) ~= ""
+  hierarchy.walk(directory, function(child)
+    found = found or hierarchy.procs(child) ~= ""
+  end)
+  return found
+end
+
+--- With v1 a process that was killed while it was frozen waits for a thaw: let it go.
+local function bury(child)
+  local state = child:read("freezer.state")
+  if not state or state:find("^THAWED") then
+    return
+  end
+  for pid in hierarchy.procs(child):gmatch("%d+") do
+    local pending = hierarchy.text("/proc/" .. pid .. "/status"):match("\nShdPnd:%s*(%x+)")
+    if pending and tonumber(pending, 16) & 0x100 ~= 0 then -- SIGKILL
+      pcall(child.write, child, "freezer.state", "THAWED")
+    end
+  end
+  for _ = 1, 100 do
+    if hierarchy.procs(child) == "" then
+      return
+    end
+    core.exec.poll({}, 0.005)
+  end
+end
+
+--- Remove all that is below a directory.
+-- @tparam directory directory
+-- @raise `carton.error`: `EBUSY` processes are in one of them
+function hierarchy.remove_below(directory)
+  hierarchy.walk(directory, function(child) child:remove() end)
+end
+
+--- Remove what cartons that were killed left behind: it has a name that `create_in` gives, nobody holds its lock
+-- any more, and nobody lives in it.
+local swept = {}
+local function sweep(directory)
+  local path = directory:name()
+  if swept[path] then
+    return
+  end
+  swept[path] = true
+  for _, name in ipairs(directory:children()) do
+    if name:find(OURS) then
+      pcall(function()
+        local child <close> = directory:open(name)
+        if child:lock() then
+          bury(child)
+          if not hierarchy.is_populated(child) then
+            hierarchy.remove_below(child)
+            child:remove()
+          end
+        end
+      end)
+    end
+  end
+end
+
+--- Make a group with a name that nobody has.
+local function create_in(directory, label)
+  sweep(directory)
+  label = PREFIX .. (label or "group"):gsub("[^%w_.%-]", "_"):sub(1, 100)
+  while true do
+    local ok, made = pcall(directory.create, directory,
+      ("%s-%08x"):format(label, math.random(0) & 0xffffffff))
+    if ok then
+      return made
+    elseif type(made) ~= "table" or made.code ~= "EEXIST" then
+      error(made, 0)
+    end
+  end
+end
+
+local function words(text)
+  local set = {}
+  for word in (text or ""):gmatch("%S+") do
+    set[word] = true
+  end
+  return set
+end
+
+--- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
+local function move_aside(directory)
+  for _ = 1, 10 do -- somebody may fork meanwhile
+    local pids = words(directory:read("cgroup.procs"))
+    if not next(pids) then
+      return
+    end
+    local ok, leaf = pcall(directory.create, directory, LEAF)
+    if not ok then
+      leaf = directory:open(LEAF)
+    end
+    for pid in pairs(pids) do
+      pcall(leaf.write, leaf, "cgroup.procs", pid)
+    end
+    leaf:close()
+  end
+end
+
+local function is_delegated(path)
+  return host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")
+end
+
+--- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
+local function base()
+  local root <close> = open_directory(MOUNT)
+  if host.euid() == 0 and not root:read("cgroup.type") then
+    return open_directory(MOUNT), MOUNT
+  end
+  local own = hierarchy.text("/proc/self/cgroup"):match("0::(/[^\n]*)") or "/"
+  local path = (MOUNT .. own):gsub("/+$", "")
+  local above = path:match("^(.*)/" .. LEAF .. "$") -- where we have been before
+  if above and is_delegated(above) then
+    path = above
+  elseif not is_delegated(path) then
+    hierarchy.fail(path, "this cgroup is not delegated to this user", host.euid() == 0
+      and "the container around this one needs delegate = true"
+      or "systemd-run --user --scope -p Delegate=yes carton ...")
+  end
+  local directory = open_directory(path)
+  move_aside(directory)
+  return directory, path
+end
+
+--- Say which level has a controller and does not pass it on.
+local function fail_controller(path, name)
+  while path ~= MOUNT do
+    path = path:match("^(.*)/")
+    if words(hierarchy.text(path .. "/cgroup.controllers"))[name] then
+      hierarchy.fail(path, ("controller '%s' is not enabled for what is below it"):format(name),
+        ("echo +%s > %s/cgroup.subtree_control"):format(name, path), "ENOENT")
+    end
+  end
+  hierarchy.fail(path, ("controller '%s' is not there"):format(name),
+    "the kernel lacks it, it is bound to cgroup v1, or a container around this one does not pass it on", "ENOENT")
+end
+
+local function enable(directory, path, controllers)
+  local available, on = words(directory:read("cgroup.controllers")),
+    words(directory:read("cgroup.subtree_control"))
+  for _, name in ipairs(controllers) do
+    if not available[name] then
+      fail_controller(path, name)
+    elseif not on[name] then
+      directory:write("cgroup.subtree_control", "+" .. name)
+    end
+  end
+end
+
+local function controllers_of(files)
+  local list, seen = {}, { cgroup = true }
+  for _, entry in ipairs(files) do
+    local name = entry.file:match("^[^.]+")
+    if not seen[name] then
+      seen[name], list[#list + 1] = true, name
+    end
+  end
+  return list, seen
+end
+
+--- Make the directory of a group with cgroup v2.
+-- @tparam ?string name a part of the directory's
+-- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
+-- @treturn table `{ version = 2, unified = directory }`
+function hierarchy.create2(name, files)
+  local directory <close>, path = base()
+  local needed, seen = controllers_of(files)
+  enable(directory, path, needed)
+  local available = words(directory:read("cgroup.controllers"))
+  for _, extra in ipairs { "memory", "pids", "cpu" } do -- for what is told of it at the end
+    if available[extra] and not seen[extra] then
+      pcall(enable, directory, path, { extra })
+    end
+  end
+  return { version = 2, unified = create_in(directory, name) }
+end
+
+-- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
+local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu" }
+
+local function fail_v1(controller)
+  local unified = MOUNT .. "/unified"
+  if words(hierarchy.text(unified .. "/cgroup.controllers"))[controller] then
+    hierarchy.fail(unified, ("controller '%s' is bound to cgroup v2, others to v1"):format(controller),
+      "boot with all of them in one place: systemd.unified_cgroup_hierarchy=1", "ENOENT")
+  end
+  hierarchy.fail(MOUNT, ("controller '%s' is not there"):format(controller),
+    "the kernel lacks it, or it is not mounted", "ENOENT")
+end
+
+local function make1(group, name, files, layout)
+  local needed, seen = controllers_of(files)
+  if layout.controllers.freezer and not seen.freezer then -- first: what is left behind may have to be thawed
+    table.insert(needed, 1, "freezer")
+  end
+  for _, extra in ipairs(USEFUL) do
+    if layout.controllers[extra] and not seen[extra] then
+      needed[#needed + 1] = extra
+    end
+  end
+  local made = {}
+  for _, controller in ipairs(needed) do
+    local v1 = controller == "io" and "blkio" or controller
+    local path = layout.controllers[v1]
+    if not path then
+      fail_v1(controller)
+    end
+    if not made[path] then
+      if not host.access(path, "w") then
+        hierarchy.fail(path, "this user may not write there",
+          "limits without root take cgroup v2: with v1 nothing is delegated")
+      end
+      local parent <close> = open_directory(path)
+      made[path] = create_in(parent, name)
+      group.list[#group.list + 1] = made[path]
+      if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
+        made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
+        made[path]:write("cpuset.cpus", (parent:read("cpuset.cpus"):gsub("%s+$", "")))
+      end
+    end
+    group.dirs[controller] = made[path]
+  end
+end
+
+--- Make the directories of a group with cgroup v1, one of each hierarchy, or none of them.
+-- @tparam ?string name a part of the directories'
+-- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
+-- @tparam table layout as of `layout`
+-- @treturn table `{ version = 1, dirs = { memory = directory, ... }, list = {directories} }`
+function hierarchy.create1(name, files, layout)
+  local group = { version = 1, dirs = {}, list = {} }
+  local ok, err = pcall(make1, group, name, files, layout)
+  if not ok then
+    for _, directory in ipairs(group.list) do
+      pcall(directory.remove, directory)
+      directory:close()
+    end
+    error(err, 0)
+  end
+  return group
+end
+
+--- Tell which controllers a group with v1 would have.
+-- @tparam {table,...} files as of `carton.limits.files`
+-- @treturn table a set of names
+function hierarchy.controllers(files)
+  local _, set = controllers_of(files)
+  set.cgroup = nil
+  local layout = hierarchy.layout()
+  set.freezer = layout.controllers.freezer and true
+  for _, extra in ipairs(USEFUL) do
+    set[extra] = set[extra] or layout.controllers[extra] and true
+  end
+  return set
+end
+
+return hierarchy
