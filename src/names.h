@@ -14,6 +14,7 @@ extern const struct carton_choice carton_persona_names[];
 extern const struct carton_choice carton_policy_names[];
 extern const struct carton_choice carton_ioprio_names[];
 extern const struct carton_choice carton_device_names[];
+extern const struct carton_choice carton_security_module_names[];
 
 /* The name that stands for a value, or NULL. */
 const char *carton_name_of(const struct carton_choice *choices, unsigned long value);
