@@ -79,28 +79,39 @@ int carton_privilege_no_userns(struct carton_context *ctx, const void *fields)
 	return r == -ENOSPC ? 0 : carton_fail(ctx, CARTON_CALL_UNSHARE, r);
 }
 
-/* Without such a module, or with another one, there is no present label to be read. */
-static bool is_active(struct carton_context *ctx, const char *path)
+static long read_label(struct carton_context *ctx, const char *path, char *text)
 {
-	char byte;
 	int fd = carton_proc_open(ctx, path, O_RDONLY);
 	long n;
 
 	if (fd < 0)
-		return false;
-	n = sys_read(fd, &byte, 1);
+		return fd;
+	n = sys_read(fd, text, LABEL_MAX);
 	sys_close(fd);
-	return n > 0;
+	return n;
+}
+
+/* Without the module there is no present label. The file that SELinux has is shared: where it says
+ * what AppArmor's own does, it is that one's. */
+static bool is_active(struct carton_context *ctx, unsigned int module)
+{
+	static const char apparmor[] = "thread-self/attr/apparmor/current";
+	char label[LABEL_MAX], other[LABEL_MAX];
+	long n = read_label(ctx, module == CARTON_APPARMOR ? apparmor : "thread-self/attr/current",
+	                    label);
+
+	if (n <= 0 || module == CARTON_APPARMOR)
+		return n > 0;
+	return read_label(ctx, apparmor, other) != n || memcmp(label, other, (size_t)n) != 0;
 }
 
 int carton_privilege_label(struct carton_context *ctx, const void *fields)
 {
 	static const struct {
-		const char *now, *next, *verb;
+		const char *path, *verb;
 	} files[] = {
-		[CARTON_SELINUX] = {"thread-self/attr/current", "thread-self/attr/exec", ""},
-		[CARTON_APPARMOR] = {"thread-self/attr/apparmor/current",
-	                             "thread-self/attr/apparmor/exec", "exec "},
+		[CARTON_SELINUX] = {"thread-self/attr/exec", ""},
+		[CARTON_APPARMOR] = {"thread-self/attr/apparmor/exec", "exec "},
 	};
 	const struct step_label *f = fields;
 	char text[LABEL_MAX];
@@ -108,11 +119,11 @@ int carton_privilege_label(struct carton_context *ctx, const void *fields)
 
 	if (length == 0 || verb + length >= sizeof(text))
 		return carton_fail(ctx, CARTON_CALL_WRITE, -EINVAL);
-	if (!is_active(ctx, files[f->module].now)) {
-		carton_tell(ctx, files[f->module].next);
+	if (!is_active(ctx, f->module)) {
+		carton_tell(ctx, files[f->module].path);
 		return carton_fail(ctx, CARTON_CALL_CHECK_LABEL, -EOPNOTSUPP);
 	}
 	memcpy(text, files[f->module].verb, verb);
 	memcpy(text + verb, f->label, length);
-	return carton_proc_write(ctx, files[f->module].next, text, verb + length);
+	return carton_proc_write(ctx, files[f->module].path, text, verb + length);
 }

@@ -157,8 +157,9 @@ signal`; with a field `optional` beside them
 @tparam[opt=false] boolean fields.optional do without those rights of the file system that the
 kernel lacks
 @raise `carton.error`: `EOPNOTSUPP` and `text` name a right that the kernel lacks and the version
-that has it; `ENOSYS` or `EOPNOTSUPP` it has no Landlock, or it is switched off; `ENOENT`, `ELOOP`,
-`ENOTDIR` a path; `EPERM` without no_new_privs or CAP_SYS_ADMIN; `E2BIG` too many times
+that has it; `ENOSYS` or `EOPNOTSUPP` it has no Landlock, or it is switched off; `EINVAL` nothing is
+given; `ENOENT`, `ELOOP`, `ENOTDIR` a path; `EPERM` without no_new_privs or CAP_SYS_ADMIN; `E2BIG`
+too many times
 @see landlock(7), landlock_add_rule(2)
 @usage carton.privilege.landlock{ rules = { { path = "/usr", access = { "execute", "read_file",
 "read_dir" } } }, tcp = { connect = { 443 } }, scopes = { "signal" } }

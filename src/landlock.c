@@ -142,6 +142,8 @@ int carton_privilege_landlock(struct carton_context *ctx, const void *fields)
 		attr.handled_tcp |= CARTON_LANDLOCK_bind_tcp;
 	if (f->tcp.has_connect)
 		attr.handled_tcp |= CARTON_LANDLOCK_connect_tcp;
+	if (!attr.handled_fs && !attr.handled_tcp && !attr.scopes) /* it would restrict nothing */
+		return carton_fail(ctx, CARTON_CALL_LANDLOCK_CREATE, -EINVAL);
 	if (abi < 1) {
 		bool needed = (attr.handled_fs && !f->optional) ||
 		              (attr.handled_tcp && !f->tcp.optional) ||

@@ -400,8 +400,8 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
 --   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`,
---   as of `carton.container`; capabilities, cwd, keyring, label, landlock, no_new_privs, rlimits, umask and user are the
---   container's unless they are given, no_userns always, and `env` is added to the container's
+--   as of `carton.container`; capabilities, cwd, keyring, label, landlock, no_new_privs, rlimits, umask and user are
+--   the container's unless they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
