@@ -1,8 +1,8 @@
 #!/usr/bin/env carton
 -- SPDX-License-Identifier: MIT
 -- Shows: Landlock beside the other walls: a program that may execute what is in /usr, read one directory and write
--- another, connect to no port but 443, and signal nobody outside; with no keys of the caller's, and, where it has a
--- user namespace of its own, none below that.
+-- another, connect to no port but 443, and signal nobody outside; with no keys of the caller's, and no way to make
+-- further user namespaces.
 -- Needs: Linux 5.13 with Landlock for files, 6.7 for ports, 6.12 for scopes; it says what is missing. Root or not.
 local carton = require "carton"
 
@@ -12,7 +12,6 @@ if abi == 0 then
   return
 end
 
-local userns = carton.host.euid() ~= 0 -- root would have to ask for one, with idmap = "auto"
 local status = carton.container {
   name = "walled",
   rootfs = carton.steps(carton.rootfs.host(), {
@@ -28,7 +27,8 @@ local status = carton.container {
     unshare --user true 2>/dev/null || echo "there is no further user namespace"
   ]] },
   capabilities = "none",
-  no_userns = userns,
+  idmap = "single", -- no_userns takes a user namespace, which root has to ask for
+  no_userns = true,
   keyring = "new", -- which is the default
   landlock = {
     execute = { "/usr" },

@@ -26,7 +26,8 @@ function confine.check_userns(fields, facts)
   end
 end
 
---- Turn the field `label` into steps.
+--- Turn the field `label` into steps. The module decides when the init or the shield of the program is executed, and
+-- the program itself follows from there: a policy has to let the label be entered from a file in memory.
 -- @tparam table label `{ selinux = context }`, `{ apparmor = profile }`, or both
 -- @treturn {step,...}
 -- @raise a string that says what is wrong with it

@@ -1,5 +1,7 @@
 -- SPDX-License-Identifier: MIT
---- Landlock in words: groups of access rights, and the step that they become.
+--- Landlock in words: groups of access rights, and the step that they become. It holds for what is opened from then on:
+-- descriptors that are open already, standard input and output among them, are not held back, nor are programs that are
+-- made in memory (memfd_create(2)).
 -- @module carton.landlock
 local core = require("carton.core")
 local landlock = {}
