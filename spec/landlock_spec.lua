@@ -261,6 +261,9 @@ describe("landlock: attacks #userns", function()
         { "mount.tmpfs", target = "/tmp" } }) })
     assert.equal("mount.tmpfs", err.step)
     assert.matches("after privilege.landlock", carton.hint.find(err))
+    err = helper.raises_code("EPERM", shell, "true", { rootfs = carton.steps(carton.rootfs.dir(helper.rootfs()),
+      { { "privilege.no_new_privs" }, rules }) })
+    assert.equal("mount.pivot_root", err.step)
   end)
   with_abi(1, "without no_new_privs it takes a privilege that a payload does not have", function()
     local err = helper.raises_code("EPERM", shell, "true", fields_of({ execute = { "/bin" } },
@@ -281,7 +284,7 @@ describe("landlock: attacks #userns", function()
     assert.matches("16 times", carton.hint.find(err))
     local process <close> = core.exec.spawn { steps = { steps[1], rule, { "privilege.landlock", optional = true,
       rules = { { path = "/usr", access = { "execute", "read_file", "write_file" } } } },
-      { "exec.exec", args = { "/usr/bin/sh", "-c", "exec 2>/dev/null; cat /etc/passwd" } } } }
+      { "exec.exec", args = { "/usr/bin/sh", "-c", "exec 2>&-; cat /etc/passwd" } } } }
     assert.not_equal(0, process:wait().code)
   end)
   with_abi(1, "as many rules as a list holds are fine, and more an error", function()
