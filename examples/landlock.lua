@@ -42,6 +42,6 @@ local status = carton.container {
 }:run()
 
 if #lacking > 0 then
-  io.stderr:write("not enforced by this kernel: ", table.concat(lacking, ", "), "\n")
+  print("not enforced by this kernel: " .. table.concat(lacking, ", "))
 end
 return status
