@@ -43,7 +43,8 @@ describe("container: fields", function()
       domainname = 1, terminal = 1, namespaces = "x", idmap = 1, mounts = "x", devices = "x",
       capabilities = 1, rlimits = 1, timeout = "1", on = print, init = 1, readonly = 1, umask = 22,
       oom_score_adj = "1", scheduler = "x", ioprio = "x", affinity = 1, personality = 1, sysctl = "x",
-      time_offsets = 1, no_new_privs = 1, die_with_parent = 1, descriptors = "x", trace = 1, path = 1 } do
+      time_offsets = 1, no_new_privs = 1, die_with_parent = 1, descriptors = "x", trace = 1, path = 1,
+      keyring = 1, label = "x", landlock = "x", no_userns = 1 } do
       local fields = { rootfs = "/", args = { "x" } }
       fields[name] = value
       refused("field '" .. name .. "': .* expected, got " .. type(value), fields)

@@ -62,7 +62,7 @@ describe("carton doctor", function()
     carton.host.probe = function(call) -- luacheck: ignore 122
       if call == "openat2" then
         return false, "ENOSYS"
-      elseif call == "landlock" then
+      elseif call == "seccomp" then
         return false, "ENOSYS"
       end
       return probe(call)
@@ -72,7 +72,7 @@ describe("carton doctor", function()
     local names = by_name(list)
     assert.is_false(names["call openat2"].ok)
     assert.matches("Linux 5.6", names["call openat2"].remedy)
-    assert.equal("warn", names["call landlock"].ok)
+    assert.equal("warn", names["call seccomp"].ok)
     assert.is_nil(names["call clone3"])
     assert.is_false(carton.doctor.is_fit(list))
     assert.matches("missing call openat2%s+ENOSYS\n%s+%-> Linux 5.6", carton.doctor.text(list))

@@ -191,7 +191,11 @@ local failing = {
   ["privilege.affinity"] = { { cpus = "1023" }, "EINVAL" },
   ["privilege.personality"] = { { persona = "linux" }, nil, reason = "personality(2) always succeeds" },
   ["privilege.sysctl"] = { { name = "kernel.sysrq", value = "1" }, "EINVAL" },
-  ["privilege.session_keyring"] = { {}, nil, reason = "it takes a full quota of keys" },
+  ["privilege.session_keyring"] = { {}, nil, reason = "it takes a full quota of keys: confine_spec has it" },
+  ["privilege.no_userns"] = { {}, "EINVAL EACCES" },
+  ["privilege.label"] = { { module = "apparmor", label = "carton-no-such-profile" }, "EOPNOTSUPP ENOENT" },
+  ["privilege.landlock"] = { { rules = { { path = "/nonexistent", access = { "execute" } } }, optional = true,
+    tcp = { bind = {} } }, "ENOENT EOPNOTSUPP ENOSYS" },
 }
 
 describe("each kind of step", function()

@@ -12,6 +12,8 @@ local expected = {
   hello = { "Hello from hello: I am process 1, user 0.\n", "All that runs here: %d processes; all networks: "
     .. "/sys/class/net/lo\n$" },
   jobs = { "job1: 1\n", "job5: exited %(3%) I fail", "job9: timeout %(137%)", "job12: 144\n", "2 of 12 failed\n$" },
+  landlock = { "^the data can be read: 42\nnotes can be written: noted\nthe data can't be written\n",
+    "\nnor can programs be brought along\nthere is no further user namespace\n" },
   layout = { "Nothing else is here.\n", "the root can't be written\n", "8 MiB of scratch, and no more\n$" },
   limits = { "^ 16 MiB: not enough memory\n 64 MiB: exited\nand what it used is told\n$" },
   overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },
@@ -22,6 +24,10 @@ local expected = {
   tool = { "^I can write here\nI can't write to /etc\nnor to /usr\nthere is no network\n"
     .. "I see no process but my own\n$" },
 }
+
+if require("carton").landlock.abi() == 0 then
+  expected.landlock = { "^this kernel has no Landlock\n$" }
+end
 
 --- What takes more than every user has; others are told what is in the way.
 local privileged = { limits = "%(EACCES%); " }

@@ -41,9 +41,47 @@ Grant no privileges by execve(2) any more: set-user-ID bits and file capabilitie
 /***
 Have a new, empty session keyring.
 @function session_keyring
-@raise `carton.error`: `EDQUOT` too many keys, `ENOSYS` a kernel without keys
+@tparam[opt] table fields
+@tparam[opt=false] boolean fields.optional do nothing where the kernel has no keys: there is nothing
+to hide
+@raise `carton.error`: `EDQUOT` too many keys (/proc/sys/kernel/keys/maxkeys), `ENOSYS` a kernel
+without keys
 @see keyctl(2) KEYCTL_JOIN_SESSION_KEYRING
 */
+const struct carton_field carton_session_keyring_fields[] = {
+	{"optional", carton_decode_bool, offsetof(struct step_session_keyring, optional), 0, NULL,
+         NULL},
+	END};
+
+/***
+Let nobody make a user namespace inside the present one, which has to be a process's own: not the
+initial one.
+@function no_userns
+@tparam[opt] table fields
+@tparam[opt=false] boolean fields.check change nothing, only make sure that it is so
+@raise `carton.error`: `EINVAL` the initial user namespace, `EEXIST` one could still be made,
+`EACCES` without CAP_SYS_RESOURCE in it
+@see user_namespaces(7), namespaces(7) /proc/sys/user
+*/
+const struct carton_field carton_no_userns_fields[] = {
+	{"check", carton_decode_bool, offsetof(struct step_no_userns, check), 0, NULL, NULL}, END};
+
+/***
+Say which label of a security module the next program gets that is executed.
+@function label
+@tparam table fields
+@tparam string fields.module `selinux` or `apparmor`
+@tparam string fields.label a context such as `system_u:system_r:container_t:s0:c1,c2`, or the name
+of a profile
+@raise `carton.error`: `EOPNOTSUPP` that module is not active, `EINVAL` or `ENOENT` no such label,
+`EACCES`, `EPERM`
+@see apparmor(7), selinux(8)
+*/
+const struct carton_field carton_label_fields[] = {
+	{"module", carton_decode_choice, offsetof(struct step_label, module), 1, NULL,
+         carton_security_module_names},
+	{"label", carton_decode_string, offsetof(struct step_label, label), 1, NULL, NULL},
+	END};
 
 /***
 Set resource limits.

@@ -17,7 +17,9 @@ Looking at privileges.
 
 #include "error.h"
 #include "handle.h"
+#include "landlock.h"
 #include "names.h"
+#include "sys.h"
 #include "util.h"
 
 static int last_capability(void)
@@ -175,11 +177,30 @@ static int privilege_last_capability(lua_State *L)
 	return 1;
 }
 
+/***
+Tell how much of Landlock this kernel has.
+@function landlock_abi
+@treturn int the version of its ABI, 0 without Landlock
+@treturn ?string `ENOSYS` (not built in) or `EOPNOTSUPP` (switched off at boot) when it is 0
+@see landlock(7)
+*/
+static int privilege_landlock_abi(lua_State *L)
+{
+	long abi = sys_call(CARTON_SYS_LANDLOCK_CREATE_RULESET, NULL, 0, CARTON_LANDLOCK_VERSION);
+
+	lua_pushinteger(L, abi > 0 ? (lua_Integer)abi : 0);
+	if (abi > 0)
+		return 1;
+	lua_pushstring(L, carton_errno_name(abi < 0 ? (int)-abi : ENOSYS));
+	return 2;
+}
+
 void carton_open_privilege(lua_State *L)
 {
 	static const luaL_Reg functions[] = {{"get", privilege_get},
 	                                     {"capability_names", privilege_capability_names},
 	                                     {"last_capability", privilege_last_capability},
+	                                     {"landlock_abi", privilege_landlock_abi},
 	                                     {NULL, NULL}};
 
 	luaL_setfuncs(L, functions, 0);

@@ -130,6 +130,9 @@ const struct carton_choice carton_ioprio_names[] = {{"none", IOPRIO_CLASS_NONE},
 const struct carton_choice carton_device_names[] = {
 	{"char", S_IFCHR}, {"block", S_IFBLK}, {NULL, 0}};
 
+const struct carton_choice carton_security_module_names[] = {
+	{"selinux", CARTON_SELINUX}, {"apparmor", CARTON_APPARMOR}, {NULL, 0}};
+
 const char *carton_name_of(const struct carton_choice *choices, unsigned long value)
 {
 	for (; choices->name; choices++)

@@ -14,6 +14,7 @@ extern const struct carton_choice carton_persona_names[];
 extern const struct carton_choice carton_policy_names[];
 extern const struct carton_choice carton_ioprio_names[];
 extern const struct carton_choice carton_device_names[];
+extern const struct carton_choice carton_security_module_names[];
 
 /* The word of an enum carton_call: "move_mount", or a finding. */
 const char *carton_call_word(uint32_t call);

@@ -88,8 +88,12 @@ const struct carton_primitive carton_primitives[] = {
 	P("privilege.personality", carton_personality_fields, step_number,
           carton_privilege_personality),
 	P("privilege.sysctl", carton_sysctl_fields, step_sysctl, carton_privilege_sysctl),
-	P("privilege.session_keyring", carton_no_fields, step_flag,
+	P("privilege.session_keyring", carton_session_keyring_fields, step_session_keyring,
           carton_privilege_session_keyring),
+	P("privilege.no_userns", carton_no_userns_fields, step_no_userns,
+          carton_privilege_no_userns),
+	P("privilege.label", carton_label_fields, step_label, carton_privilege_label),
+	P("privilege.landlock", carton_landlock_fields, step_landlock, carton_privilege_landlock),
 #undef P
 #undef STEP
 	{NULL, NULL, 0, NULL, 0}};

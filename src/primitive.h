@@ -68,5 +68,9 @@ extern const struct carton_field carton_ioprio_fields[];
 extern const struct carton_field carton_affinity_fields[];
 extern const struct carton_field carton_personality_fields[];
 extern const struct carton_field carton_sysctl_fields[];
+extern const struct carton_field carton_session_keyring_fields[];
+extern const struct carton_field carton_no_userns_fields[];
+extern const struct carton_field carton_label_fields[];
+extern const struct carton_field carton_landlock_fields[];
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The perform side of `privilege.*`: ids, capabilities, limits, scheduling, kernel parameters. */
+/* The perform side of `privilege.*`: ids, capabilities, limits, scheduling, kernel parameters; what
+ * walls a process in is in confine.c and landlock.c. */
 #include "sys.h"
 
 #include "step.h"
@@ -7,7 +8,6 @@
 #include <linux/capability.h>
 #include <linux/errno.h>
 #include <linux/ioprio.h>
-#include <linux/keyctl.h>
 #include <linux/prctl.h>
 #include <string.h>
 
@@ -119,14 +119,6 @@ int carton_privilege_no_new_privs(struct carton_context *ctx, const void *fields
 
 	(void)fields;
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_PRCTL, r) : 0;
-}
-
-int carton_privilege_session_keyring(struct carton_context *ctx, const void *fields)
-{
-	long r = sys_call(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
-
-	(void)fields;
-	return r < 0 ? carton_fail(ctx, CARTON_CALL_KEYCTL, r) : 0;
 }
 
 int carton_privilege_rlimits(struct carton_context *ctx, const void *fields)

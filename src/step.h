@@ -68,6 +68,9 @@ struct stat;
 	X(EXECVE, "execve")                                                                        \
 	X(PTRACE, "ptrace")                                                                        \
 	X(POLL, "poll")                                                                            \
+	X(LANDLOCK_CREATE, "landlock_create_ruleset")                                              \
+	X(LANDLOCK_RULE, "landlock_add_rule")                                                      \
+	X(LANDLOCK_RESTRICT, "landlock_restrict_self")                                             \
 	/* checks: the subject of the step is not what it has to be */                             \
 	X(CHECK_DEVICE, "is not that device")                                                      \
 	X(CHECK_PROC, "is not a proc file system")                                                 \
@@ -80,6 +83,10 @@ struct stat;
 	X(CHECK_OWN, "is the file of who starts it")                                               \
 	X(CHECK_PARENT, "lost its parent")                                                         \
 	X(CHECK_SYNC, "was refused by the parent")                                                 \
+	X(CHECK_LANDLOCK, "the kernel's Landlock lacks a right")                                   \
+	X(CHECK_USERNS, "belongs to no user namespace of its own")                                 \
+	X(CHECK_NO_USERNS, "a user namespace could still be made")                                 \
+	X(CHECK_LABEL, "that security module is not active")                                       \
 	/* why exec failed: text holds the interpreter or loader */                                \
 	X(WHY_INTERPRETER, "interpreter is missing")                                               \
 	X(WHY_LOADER, "program's ELF interpreter is missing")                                      \
@@ -422,6 +429,49 @@ struct step_sysctl {
 	const char *name; /* with dots or slashes */
 	const char *value;
 };
+struct step_session_keyring {
+	bool optional; /* a kernel without keys is fine */
+};
+struct step_no_userns {
+	bool check; /* only make sure */
+};
+struct step_label {
+	uint32_t module; /* enum carton_security_module */
+	const char *label;
+};
+enum carton_security_module { CARTON_SELINUX, CARTON_APPARMOR };
+
+/* landlock.c */
+struct carton_path_rule {
+	const char *path;
+	uint64_t access;
+	bool optional; /* a path that is missing is fine */
+	bool nofollow; /* refuse symbolic links in the path */
+};
+struct carton_path_rules {
+	const struct carton_path_rule *items;
+	uint32_t count;
+};
+struct carton_ports {
+	const uint16_t *items;
+	uint32_t count;
+};
+struct carton_landlock_tcp {
+	struct carton_ports bind, connect;
+	bool has_bind, has_connect; /* given: others are denied */
+	bool optional;
+};
+struct carton_landlock_scopes {
+	uint64_t set;
+	bool optional;
+};
+struct step_landlock {
+	uint64_t handled; /* rights of the file system that are denied where no rule allows them */
+	struct carton_path_rules rules;
+	struct carton_landlock_tcp tcp;
+	struct carton_landlock_scopes scopes;
+	bool optional; /* of `handled`: what the kernel lacks is left out */
+};
 
 /* A detached mount of a file system, or -errno: mount.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
@@ -476,5 +526,8 @@ CARTON_PERFORM(privilege_affinity);
 CARTON_PERFORM(privilege_personality);
 CARTON_PERFORM(privilege_sysctl);
 CARTON_PERFORM(privilege_session_keyring);
+CARTON_PERFORM(privilege_no_userns);
+CARTON_PERFORM(privilege_label);
+CARTON_PERFORM(privilege_landlock);
 
 #endif

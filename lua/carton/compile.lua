@@ -69,6 +69,9 @@ local function gather(fields)
     facts.map = idmap.resolve(fields.idmap or layout or "auto")
   end
   facts.ownroot = new.mnt
+  if fields.no_userns then
+    require("carton.confine").check_userns(fields, facts)
+  end
   return facts
 end
 
@@ -210,6 +213,9 @@ local function add_namespaces(add, fields, facts, handles)
       add { "sync", name = "idmap" }
     end
   end
+  if new.user and fields.no_userns then -- while it has CAP_SYS_RESOURCE there, and /proc
+    add { "privilege.no_userns" }
+  end
   if new.time then -- before the ids change: /proc/self is somebody else's then
     local offsets = fields.time_offsets or {}
     add { "namespace.time_offsets", monotonic = offsets.monotonic, boottime = offsets.boottime }
@@ -323,6 +329,9 @@ local function add_process(add, fields)
   if fields.personality then
     add { "privilege.personality", persona = fields.personality }
   end
+  if fields.keyring ~= "inherit" then -- while it counts against root's quota, not against that of its user
+    add { "privilege.session_keyring", optional = true }
+  end
 end
 
 local function add_privileges(add, fields, facts)
@@ -335,11 +344,20 @@ local function add_privileges(add, fields, facts)
   end
   add { "privilege.capabilities", permitted = set, effective = set, inheritable = ambient,
     ambient = ambient }
+  for _, step in ipairs(fields.label and require("carton.confine").labels(fields.label) or {}) do
+    add(step) -- before Landlock, which may keep it from /proc
+  end
   if fields.no_new_privs ~= false then
     add { "privilege.no_new_privs" }
   end
   if fields.die_with_parent ~= false then
     add { "exec.die_with_parent" } -- again: a change of ids has undone it
+  end
+  if fields.no_userns then -- with what the program will have
+    add { "privilege.no_userns", check = true }
+  end
+  if fields.landlock then -- last: it takes no_new_privs, and nothing can be mounted afterwards
+    add(require("carton.landlock").step(fields.landlock))
   end
 end
 
@@ -493,6 +511,9 @@ function compile.exec(fields, c, given)
   add_descriptors(add, fields, list)
   add_process(add, fields)
   facts.ownroot = false
+  if fields.no_userns then -- as the further program's capabilities may be others
+    require("carton.confine").check_userns(fields, facts)
+  end
   add_privileges(add, fields, facts)
   listen.LISTEN_PID = nil
   add { "exec.exec", args = fields.args, path = fields.path, shield = true,

@@ -22,12 +22,14 @@ local known = {
   ioprio = "table", affinity = "string table", personality = "string", sysctl = "table",
   time_offsets = "table", no_new_privs = "boolean", die_with_parent = "boolean",
   descriptors = "table", stdin = "any", stdout = "any", stderr = "any", trace = "boolean",
+  keyring = "string", label = "table", landlock = "table", no_userns = "boolean",
 }
 
 --- Those of a further program.
 local exec_known = {}
 for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
-  "capabilities", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace" } do
+  "capabilities", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace",
+  "keyring", "label", "landlock" } do
   exec_known[name] = known[name]
 end
 
@@ -152,6 +154,9 @@ local function check_fields(fields, allowed, known_hooks, what)
   check_args(fields)
   check_env(fields)
   check_hooks(fields.on, known_hooks)
+  if fields.keyring and fields.keyring ~= "new" and fields.keyring ~= "inherit" then
+    fail("field 'keyring': \"new\" or \"inherit\" expected")
+  end
   local timeout = fields.timeout
   if timeout and (timeout <= 0 or timeout ~= timeout) then
     fail("field 'timeout': a number of seconds above 0 expected")
@@ -219,6 +224,11 @@ end
 -- @tparam[opt] table fields.sysctl by name, of the container's own namespaces
 -- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
 -- @tparam[opt=true] boolean fields.no_new_privs
+-- @tparam[opt] table fields.landlock what it may do, by path and port, also against the will of its root: see
+--   `carton.landlock`
+-- @tparam[opt=false] boolean fields.no_userns it cannot make user namespaces; it needs one of its own
+-- @tparam[opt="new"] string fields.keyring its session keyring: `"inherit"`: the caller's
+-- @tparam[opt] table fields.label of a security module: `{ selinux = context }`, `{ apparmor = profile }`
 -- @tparam[opt=true] boolean fields.die_with_parent false: it also lives on when nobody refers to it any more
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
 --   LISTEN_FDS and LISTEN_FDNAMES
@@ -404,14 +414,15 @@ function methods:start()
 end
 
 --- What a further program has of the container unless it is said otherwise; its environment is added to.
-local inherited = { "capabilities", "cwd", "no_new_privs", "rlimits", "umask", "user" }
+local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "rlimits",
+  "umask", "user" }
 
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of `carton.container`;
---   capabilities, cwd, no_new_privs, rlimits, umask and user are the container's unless they are given, and `env` is
---   added to the container's
+--   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`,
+--   as of `carton.container`; capabilities, cwd, keyring, label, landlock, no_new_privs, rlimits, umask and user are
+--   the container's unless they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
@@ -544,45 +555,8 @@ function methods:pid()
   return self.process and self.process:pid()
 end
 
-local function group_of(self, what)
-  if not self.group then
-    fail("%s: %s", what, self.status and "it has ended" or not self.process and "it was not started"
-      or "it was started without limits")
-  end
-  return self.group
-end
-
---- Tell what it uses and has used, while it runs or after its end.
--- @function container:stats
--- @treturn table as of `carton.cgroup`
--- @raise a string when it has no limits, and so no cgroup
-function methods:stats()
-  if not self.group and self.status and self.status.stats then
-    return self.status.stats
-  end
-  return group_of(self, "stats"):stats()
-end
-
---- Change limits while it runs, all of them or none.
--- @function container:update
--- @tparam table limits as of the field `limits`
--- @tparam[opt] table raw as of the field `cgroup`
--- @raise `carton.error` that names file and value; nothing has changed then
--- @usage c:update{ memory = "1G", cpus = 2 }
-function methods:update(limits, raw)
-  group_of(self, "update"):update(require("carton.limits").files(limits, raw))
-end
-
---- Stop all its processes, until `thaw`.
--- @function container:freeze
-function methods:freeze()
-  group_of(self, "freeze"):freeze()
-end
-
---- Let them go on.
--- @function container:thaw
-function methods:thaw()
-  group_of(self, "thaw"):thaw()
+for name, method in pairs(require("carton.control")) do
+  methods[name] = method
 end
 
 --- Tell what each step took, when it was started with `trace`.

@@ -6,8 +6,8 @@ local core = require("carton.core")
 local host = core.host
 local doctor = {}
 
-local CALLS <const> = { "clone3", "close_range", "fsmount", "fsopen", "landlock", "mount_setattr",
-  "move_mount", "open_tree", "openat2", "pidfd_open", "seccomp" }
+local CALLS <const> = { "clone3", "close_range", "fsmount", "fsopen", "mount_setattr", "move_mount",
+  "open_tree", "openat2", "pidfd_open", "seccomp" }
 local NEEDED <const> = { clone3 = "5.3", close_range = "5.11", fsmount = "5.2", fsopen = "5.2",
   mount_setattr = "5.12", move_mount = "5.2", open_tree = "5.2", openat2 = "5.6",
   pidfd_open = "5.3" }
@@ -110,6 +110,11 @@ end
 local function check_walls(add)
   local lsm = read("/sys/kernel/security/lsm")
   add { name = "security modules", ok = true, value = lsm or "unknown" }
+  local abi, lacking, why = require("carton.landlock").abi()
+  add { name = "landlock", ok = abi > 0 or "warn", value = abi > 0 and "ABI " .. abi
+    .. (#lacking > 0 and ", without " .. table.concat(lacking, ", ") or "") or nil,
+    reason = abi == 0 and why or nil,
+    remedy = abi == 0 and "Linux 5.13 has it, with \"landlock\" in the boot parameter lsm=" or nil }
   local actions = read("/proc/sys/kernel/seccomp/actions_avail")
   add { name = "seccomp filters", ok = actions and true or "warn", value = actions }
 end

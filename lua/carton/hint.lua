@@ -88,10 +88,42 @@ local versions = { clone3 = "5.3", openat2 = "5.6", mount_setattr = "5.12", clos
 --- By call: `rules[call]` or by step; each gets the error and gives a sentence or nil.
 local by_code = {}
 
+local NO_LANDLOCK <const> = "Linux 5.13 has Landlock where it is built in and \"landlock\" is among those of the boot "
+  .. "parameter lsm=; optional = true does without it"
+
 function by_code.ENOSYS(err)
+  if err.call == "landlock_create_ruleset" then
+    return NO_LANDLOCK
+  elseif err.call == "keyctl" then
+    return "the kernel has no keys, so there is nothing to hide: optional = true"
+  end
   local version = versions[err.call]
   return version and ("the kernel (%s) lacks %s, which Linux %s has"):format(host.uname().release,
     err.call, version) or nil
+end
+
+function by_code.EOPNOTSUPP(err)
+  if err.call == "landlock_create_ruleset" then
+    return NO_LANDLOCK
+  elseif err.step == "privilege.landlock" then
+    return "optional = true, beside it, does without"
+  elseif err.step == "privilege.label" then
+    return "active are " .. (read("/sys/kernel/security/lsm") or "those of /sys/kernel/security/lsm")
+  end
+end
+
+function by_code.EDQUOT(err)
+  return err.call == "keyctl" and ("the user has too many keys: see /proc/sys/kernel/keys/maxkeys (%s) and maxbytes; "
+    .. "keyring = \"inherit\" makes none"):format(read("/proc/sys/kernel/keys/maxkeys") or "unknown") or nil
+end
+
+function by_code.EEXIST(err)
+  return err.step == "privilege.no_userns"
+    and "the user namespace that is joined has no such limit: its own container needs no_userns, too" or nil
+end
+
+function by_code.E2BIG(err)
+  return err.call == "landlock_restrict_self" and "rules can be added 16 times at most" or nil
 end
 
 function by_code.EPERM(err)
@@ -114,6 +146,12 @@ function by_code.EPERM(err)
     return "a limit is raised above its hard one only with CAP_SYS_RESOURCE: see ulimit -H -a"
   elseif err.step == "mount.device" then
     return "device nodes take CAP_MKNOD, outside of any user namespace; bind = true binds the host's"
+  elseif err.call == "keyctl" then
+    return "a filter of an outer container forbids it; keyring = \"inherit\" leaves the caller's"
+  elseif err.call == "landlock_restrict_self" then
+    return "no_new_privs has to be set before"
+  elseif err.step and err.step:find("^mount%.") then
+    return "mounts take CAP_SYS_ADMIN, and can't be changed after privilege.landlock"
   end
 end
 
@@ -121,7 +159,8 @@ function by_code.EACCES(err)
   if err.call == "is on a noexec mount" then
     return nil -- which says it all
   elseif err.step == "exec.exec" then
-    return "is it executable, and may that user search its directories?"
+    return "is it executable, and may that user search its directories? With landlock, `execute` has to hold it "
+      .. "and its loader"
   end
   return walk(err.source or err.text) or walk(err.path)
 end
@@ -205,6 +244,9 @@ end
 function by_code.ELOOP(err)
   if err.step == "mount.overlay" and err.call ~= "openat2" then
     return "its layers overlap: one of them is another, or lies in it"
+  elseif err.step == "privilege.landlock" then
+    return "a rule follows no symbolic link, which an image may point anywhere; name what it leads to, or say "
+      .. "{ path =, nofollow = false }"
   end
   return err.step and err.step:find("^mount") and "a symbolic link stands in the place of a mount point"
     or nil

@@ -28,6 +28,11 @@ run.options = {
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "drop a capability, or all" },
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
+  { "--landlock", arg = "WORD=VALUE", many = true, help = "allow only: read, write, execute or device=PATH, bind or "
+    .. "connect=PORT, scope=NAME; optional=yes where the kernel lacks some" },
+  { "--no-userns", help = "let it make no user namespaces" },
+  { "--keyring", arg = "KEYRING", help = "new (the default) or inherit: its session keyring" },
+  { "--label", arg = "MODULE=LABEL", many = true, help = "of a security module: selinux or apparmor" },
   { "--memory", arg = "SIZE", help = "limit its memory: 512M" },
   { "--swap", arg = "SIZE", help = "limit its swap, beside the memory: 0 for none" },
   { "--cpus", arg = "N", help = "limit its processor time: 1.5" },
@@ -83,6 +88,45 @@ local function resources_of(values)
     fail("option '--pids': '%s' is no whole number", values.pids)
   end
   return next(limits) and limits or nil
+end
+
+--- The words of --landlock as the field of that name.
+local function landlock_of(list)
+  local wish
+  local paths = { read = true, write = true, execute = true, device = true }
+  local function add(to, name, value)
+    to[name] = to[name] or {}
+    table.insert(to[name], value)
+  end
+  for _, text in ipairs(list or {}) do
+    local word, value = text:match("^(%a+)=(.+)$")
+    wish = wish or {}
+    if paths[word] then
+      add(wish, word, value)
+    elseif word == "bind" or word == "connect" then
+      local port = math.tointeger(tonumber(value))
+      if not port then
+        fail("option '--landlock': '%s' is no port", value)
+      end
+      wish.tcp = wish.tcp or {}
+      add(wish.tcp, word, port)
+    elseif word == "scope" then
+      add(wish, "scopes", value)
+    elseif text ~= "optional=yes" then
+      fail("option '--landlock': '%s' is not WORD=VALUE", text)
+    end
+  end
+  for _, text in ipairs(list or {}) do
+    if text == "optional=yes" then
+      wish.optional = true
+      for _, part in pairs { wish.tcp or false, wish.scopes or false } do
+        if part then
+          part.optional = true
+        end
+      end
+    end
+  end
+  return wish
 end
 
 local function layout(rootfs, values)
@@ -177,6 +221,10 @@ function run.container(values, operands)
     capabilities = (values.cap_add or values.cap_drop)
       and { add = values.cap_add, drop = values.cap_drop } or nil,
     no_new_privs = not values.new_privileges,
+    landlock = landlock_of(values.landlock),
+    no_userns = values.no_userns,
+    keyring = values.keyring,
+    label = pairs_of(values.label, "--label"),
     limits = resources_of(values),
     cgroup = pairs_of(values.cgroup, "--cgroup"),
     rlimits = limits_of(values.rlimit),

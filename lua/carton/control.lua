@@ -1,0 +1,54 @@
+-- SPDX-License-Identifier: MIT
+
+--- What limits let a caller do with a container: these are methods of it.
+-- @module carton.control
+local core = require("carton.core")
+local methods = {}
+
+local function fail(format, ...)
+  core.misuse("container: " .. format:format(...))
+end
+
+-- Its cgroup, which it has while it runs with limits.
+local function group_of(self, what)
+  if not self.group then
+    fail("%s: %s", what, self.status and "it has ended" or not self.process and "it was not started"
+      or "it was started without limits")
+  end
+  return self.group
+end
+
+--- Tell what it uses and has used, while it runs or after its end.
+-- @function container:stats
+-- @treturn table as of `carton.cgroup`
+-- @raise a string when it has no limits, and so no cgroup
+function methods:stats()
+  if not self.group and self.status and self.status.stats then
+    return self.status.stats
+  end
+  return group_of(self, "stats"):stats()
+end
+
+--- Change limits while it runs, all of them or none.
+-- @function container:update
+-- @tparam table limits as of the field `limits`
+-- @tparam[opt] table raw as of the field `cgroup`
+-- @raise `carton.error` that names file and value; nothing has changed then
+-- @usage c:update{ memory = "1G", cpus = 2 }
+function methods:update(limits, raw)
+  group_of(self, "update"):update(require("carton.limits").files(limits, raw))
+end
+
+--- Stop all its processes, until `thaw`.
+-- @function container:freeze
+function methods:freeze()
+  group_of(self, "freeze"):freeze()
+end
+
+--- Let them go on.
+-- @function container:thaw
+function methods:thaw()
+  group_of(self, "thaw"):thaw()
+end
+
+return methods
