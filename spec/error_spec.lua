@@ -191,6 +191,7 @@ local failing = {
   ["privilege.affinity"] = { { cpus = "1023" }, "EINVAL" },
   ["privilege.personality"] = { { persona = "linux" }, nil, reason = "personality(2) always succeeds" },
   ["privilege.sysctl"] = { { name = "kernel.sysrq", value = "1" }, "EINVAL" },
+  ["privilege.seccomp"] = { { name = "bad", program = ("\0"):rep(8) }, "EINVAL", after = { "privilege.no_new_privs" } },
   ["privilege.session_keyring"] = { {}, nil, reason = "it takes a full quota of keys" },
 }
 

@@ -90,6 +90,7 @@ const struct carton_primitive carton_primitives[] = {
 	P("privilege.sysctl", carton_sysctl_fields, step_sysctl, carton_privilege_sysctl),
 	P("privilege.session_keyring", carton_no_fields, step_flag,
           carton_privilege_session_keyring),
+	P("privilege.seccomp", carton_seccomp_fields, step_seccomp, carton_privilege_seccomp),
 #undef P
 #undef STEP
 	{NULL, NULL, 0, NULL, 0}};

@@ -68,5 +68,6 @@ extern const struct carton_field carton_ioprio_fields[];
 extern const struct carton_field carton_affinity_fields[];
 extern const struct carton_field carton_personality_fields[];
 extern const struct carton_field carton_sysctl_fields[];
+extern const struct carton_field carton_seccomp_fields[];
 
 #endif

@@ -62,6 +62,7 @@ struct stat;
 	X(SETHOSTNAME, "sethostname")                                                              \
 	X(SETDOMAINNAME, "setdomainname")                                                          \
 	X(KEYCTL, "keyctl")                                                                        \
+	X(SECCOMP, "seccomp")                                                                      \
 	X(SOCKET, "socket")                                                                        \
 	X(SEND, "sendmsg")                                                                         \
 	X(EXECVE, "execve")                                                                        \
@@ -413,6 +414,12 @@ struct step_ioprio {
 struct step_affinity {
 	uint64_t cpus[16]; /* a bit for each processor */
 };
+struct step_seccomp {
+	const char *program; /* instructions of 8 bytes: struct sock_filter */
+	uint64_t length;     /* in bytes */
+	const char *name;    /* of the profile, for plans and messages; or NULL */
+	bool log, spec_allow, tsync;
+};
 struct step_sysctl {
 	const char *name; /* with dots or slashes */
 	const char *value;
@@ -471,5 +478,6 @@ CARTON_PERFORM(privilege_affinity);
 CARTON_PERFORM(privilege_personality);
 CARTON_PERFORM(privilege_sysctl);
 CARTON_PERFORM(privilege_session_keyring);
+CARTON_PERFORM(privilege_seccomp);
 
 #endif

@@ -4,6 +4,7 @@
 local core = require("carton.core")
 local capability = require("carton.capability")
 local idmap = require("carton.idmap")
+local seccomp = require("carton.seccomp")
 local stdio = require("carton.stdio")
 local host = core.host
 local compile = {}
@@ -316,6 +317,11 @@ local function add_privileges(add, fields, facts)
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
   end
+  local filter = seccomp.step(fields.seccomp, set)
+  if filter and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
+    add { "privilege.capabilities", effective = { "SYS_ADMIN" } }
+    add(filter)
+  end
   add { "privilege.capabilities", permitted = set, effective = set, inheritable = ambient,
     ambient = ambient }
   if fields.no_new_privs ~= false then
@@ -323,6 +329,9 @@ local function add_privileges(add, fields, facts)
   end
   if fields.die_with_parent ~= false then
     add { "exec.die_with_parent" } -- again: a change of ids has undone it
+  end
+  if filter and fields.no_new_privs ~= false then -- last: it need not allow what is done before
+    add(filter)
   end
 end
 

@@ -13,7 +13,7 @@ local known = {
   name = "string", rootfs = "string table", args = "table", env = "table", cwd = "string",
   path = "string", user = "string number table", hostname = "string", domainname = "string",
   terminal = "boolean table", namespaces = "table", idmap = "string table", mounts = "table",
-  devices = "table", capabilities = "table string", seccomp = "any", rlimits = "table",
+  devices = "table", capabilities = "table string", seccomp = "string boolean table", rlimits = "table",
   limits = "table", cgroup = "table", delegate = "boolean",
   network = "any", timeout = "number", on = "table", init = "boolean",
   readonly = "boolean", umask = "string", oom_score_adj = "number", scheduler = "table",
@@ -25,7 +25,7 @@ local known = {
 --- Those of a further program.
 local exec_known = {}
 for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
-  "capabilities", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace" } do
+  "capabilities", "seccomp", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace" } do
   exec_known[name] = known[name]
 end
 
@@ -75,9 +75,7 @@ end
 
 --- Not there yet, and never silently left out.
 local function check_later(fields)
-  if fields.seccomp and fields.seccomp ~= nil then
-    fail("field 'seccomp' is not supported yet")
-  elseif fields.network and fields.network ~= "none" and fields.network ~= "host" then
+  if fields.network and fields.network ~= "none" and fields.network ~= "host" then
     fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
   end
 end
@@ -186,6 +184,9 @@ end
 -- @tparam[opt] list fields.devices paths of the host, or fields of `mount.device`
 -- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see
 --   `carton.capability`
+-- @tparam[opt="default"] string|table|boolean fields.seccomp filter of system calls: `"default"`, a path (`.json`,
+--   `.lua`, or `.bpf` for a raw program), a profile as a table, `{ program = bytes }`, or false for none: see
+--   `carton.seccomp`
 -- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
 -- @tparam[opt] table fields.limits memory, swap, cpus, pids, ...: see `carton.limits`; it gets a cgroup of its own
 -- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
@@ -383,13 +384,13 @@ function methods:start()
 end
 
 --- What a further program has of the container unless it is said otherwise; its environment is added to.
-local inherited = { "capabilities", "cwd", "no_new_privs", "rlimits", "umask", "user" }
+local inherited = { "capabilities", "cwd", "no_new_privs", "rlimits", "seccomp", "umask", "user" }
 
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of `carton.container`;
---   capabilities, cwd, no_new_privs, rlimits, umask and user are the container's unless they are given, and `env` is
+--   `capabilities`, `seccomp`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of
+--   `carton.container`; capabilities, cwd, no_new_privs, rlimits, seccomp, umask and user are the container's unless they are given, and `env` is
 --   added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed

@@ -27,6 +27,7 @@ run.options = {
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "drop a capability, or all" },
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
+  { "--seccomp", arg = "PROFILE", help = "filter of system calls: default, none, or a file NAME.json or NAME.lua" },
   { "--memory", arg = "SIZE", help = "limit its memory: 512M" },
   { "--swap", arg = "SIZE", help = "limit its swap, beside the memory: 0 for none" },
   { "--cpus", arg = "N", help = "limit its processor time: 1.5" },
@@ -121,6 +122,13 @@ local function namespaces_of(values)
   return map
 end
 
+local function seccomp_of(values)
+  if values.seccomp == "none" then
+    return false
+  end
+  return values.seccomp
+end
+
 local function on_terminal()
   local core = require("carton.core")
   for fd = 0, 1 do
@@ -175,6 +183,7 @@ function run.container(values, operands)
     idmap = values.idmap,
     capabilities = (values.cap_add or values.cap_drop)
       and { add = values.cap_add, drop = values.cap_drop } or nil,
+    seccomp = seccomp_of(values),
     no_new_privs = not values.new_privileges,
     limits = resources_of(values),
     cgroup = pairs_of(values.cgroup, "--cgroup"),
