@@ -30,24 +30,29 @@ local function modules(paths)
     table.concat(rows, "\n")))
 end
 
---- For each architecture: with no capability that opens anything, and with all of them.
+--- For each architecture: with no capability that opens anything, with all of them, and for a nestable root.
 local function filters()
   local profile, default = require("carton.seccomp.profile"), require("carton.seccomp.default")
   local errno = { EPERM = 1, ENOSYS = 38, EAFNOSUPPORT = 97 } -- the same on all of these architectures
-  local names = profile.capabilities(default)
-  local all = {}
-  for _, name in ipairs(names) do
-    all[name] = true
+  local names = {}
+  for _, name in ipairs(profile.capabilities(default)) do
+    names[#names + 1] = name ~= "nestable" and name or nil
   end
   print('#include "filters.h"\n\n#include <stddef.h>\n')
   for i, pair in ipairs { { "x86_64", "__x86_64__" }, { "aarch64", "__aarch64__" } } do
     print(("#%s defined(%s)"):format(i == 1 and "if" or "elif", pair[2]))
-    local none = profile.compile(default, { arch = pair[1], capabilities = {}, errno = errno })
-    local open = profile.compile(default, { arch = pair[1], capabilities = all, errno = errno })
-    print(("static const unsigned char none[] = {\n%s\n};\nstatic const unsigned char open[] = {\n%s\n};"):format(
-      bytes(none), bytes(open)))
-    print(('const struct carton_filter carton_default_filters[] = {\n\t{"", none, %d},\n\t{"%s", open, %d},\n'
-      .. "\t{NULL, NULL, 0}};"):format(#none, table.concat(names, ","), #open))
+    local rows = {}
+    for k, opened in ipairs { {}, { "nestable" }, names } do
+      local set = {}
+      for _, name in ipairs(opened) do
+        set[name] = true
+      end
+      local program = profile.compile(default, { arch = pair[1], capabilities = set, errno = errno })
+      print(("static const unsigned char filter_%d[] = {\n%s\n};"):format(k, bytes(program)))
+      rows[k] = ('\t{"%s", filter_%d, %d},'):format(table.concat(opened, ","), k, #program)
+    end
+    print(("const struct carton_filter carton_default_filters[] = {\n%s\n\t{NULL, NULL, 0}};"):format(
+      table.concat(rows, "\n")))
   end
   print("#else\nconst struct carton_filter carton_default_filters[] = {{NULL, NULL, 0}};\n#endif")
 end

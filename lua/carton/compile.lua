@@ -69,6 +69,7 @@ local function gather(fields)
     facts.map = idmap.resolve(fields.idmap or layout or "auto")
   end
   facts.ownroot = new.mnt
+  facts.nestable = type(fields.rootfs) == "table" and fields.rootfs.nestable
   return facts
 end
 
@@ -317,7 +318,7 @@ local function add_privileges(add, fields, facts)
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
   end
-  local filter = seccomp.step(fields.seccomp, set)
+  local filter = seccomp.step(fields.seccomp, set, facts.nestable)
   if filter and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
     add { "privilege.capabilities", effective = { "SYS_ADMIN" } }
     add(filter)

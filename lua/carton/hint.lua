@@ -64,7 +64,19 @@ local versions = { clone3 = "5.3", openat2 = "5.6", mount_setattr = "5.12", clos
 --- By call: `rules[call]` or by step; each gets the error and gives a sentence or nil.
 local by_code = {}
 
+--- A container's own filter answers in the kernel's place.
+local function is_filtered()
+  local file <close> = io.open("/proc/self/status")
+  return file and file:read("a"):find("\nSeccomp:%s+2") ~= nil
+end
+
+local FILTERED <const> = "a seccomp filter of the container that this runs in is in the way; run the outer container "
+  .. "with nestable = true, or seccomp = false"
+
 function by_code.ENOSYS(err)
+  if err.call == "clone3" and is_filtered() then
+    return FILTERED
+  end
   local version = versions[err.call]
   return version and ("the kernel (%s) lacks %s, which Linux %s has"):format(host.uname().release,
     err.call, version) or nil

@@ -28,7 +28,7 @@ local seccomp = {}
 
 --- Capabilities that open something in the default profile.
 local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_NICE",
-  "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG" }
+  "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
 
 local cache = {}
 
@@ -155,7 +155,8 @@ end
 
 --- Compile a profile; the same one again costs nothing.
 -- @tparam ?string|table wish as of `load`
--- @tparam[opt] {string,...} capabilities of the container, by default those of `carton.capability`
+-- @tparam[opt] {string,...} capabilities of the container, by default those of `carton.capability`; `nestable` among
+--   them stands for a nestable root
 -- @tparam[opt] string arch of the kernel, by default this one's
 -- @treturn string program for `carton.privilege.seccomp`
 -- @raise a string that says what is wrong with the profile
@@ -170,12 +171,15 @@ end
 --- Make the step that installs a container's filter.
 -- @tparam ?string|table|boolean wish as of the field `seccomp` of `carton.container`
 -- @tparam {string,...} capabilities of the container
+-- @tparam[opt=false] boolean nestable containers shall run inside: what the default profile's rules call `nestable`
 -- @treturn ?table a step; nil for none
-function seccomp.step(wish, capabilities)
+function seccomp.step(wish, capabilities, nestable)
   if wish == false then
     return nil
   elseif wish == nil or wish == "default" then
     local set = to_set(capabilities)
+    set.nestable = (nestable or set.nestable) and not set.SYS_ADMIN -- which opens the same
+    capabilities = set.nestable and table.move(capabilities, 1, #capabilities, 2, { "nestable" }) or capabilities
     local program = core.privilege.default_filter(pick(OPENERS, set))
       or program_of(seccomp.load(), options_of(capabilities))
     return { "privilege.seccomp", name = "default", program = program }

@@ -21,7 +21,7 @@ run.options = {
   { "--lower", arg = "DIR", many = true, help = "a layer below ROOTFS (implies --overlay)" },
   { "--read-only", help = "make the root read-only" },
   { "--bare", help = "mount nothing but the root itself: no /proc, /dev, /sys" },
-  { "--nestable", help = "leave /proc and /sys unmasked, for containers inside" },
+  { "--nestable", help = "leave /proc and /sys unmasked and allow namespaces, for containers inside" },
   { "--share", arg = "KIND", many = true, help = "share a namespace of the host: net, pid, ipc, uts, cgroup, user" },
   { "--idmap", arg = "MAP", help = "auto, single or keep-id: a user namespace" },
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },

@@ -72,11 +72,12 @@ local allowed = {
   { why = "random bytes", names = "getrandom" },
 }
 
---- What a capability is for, when the container has it; refused without.
+--- What a capability is for, when the container has it; refused without. `nestable` is none: it stands for a root
+-- that says so, in which containers shall run without any of the outer one's capabilities.
 local privileged = {
-  { why = "mounting, which could undo masked paths", caps = { { "SYS_ADMIN" } }, names = [[
+  { why = "mounting, which could undo masked paths", caps = { { "SYS_ADMIN" }, { "nestable" } }, names = [[
     mount umount umount2 pivot_root open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr ]] },
-  { why = "entering other namespaces", caps = { { "SYS_ADMIN" } }, names = "setns" },
+  { why = "entering other namespaces", caps = { { "SYS_ADMIN" }, { "nestable" } }, names = "setns" },
   { why = "disk quotas and swap of the host", caps = { { "SYS_ADMIN" } }, names = "quotactl quotactl_fd swapon swapoff" },
   { why = "watching whole file systems", caps = { { "SYS_ADMIN" } }, names = "fanotify_init" },
   { why = "keys: there is one keyring for each user, for all containers together", caps = { { "SYS_ADMIN" } },
@@ -138,6 +139,8 @@ end
 for _, rule in ipairs {
   { names = { "clone", "clone3", "unshare", "listmount", "statmount", "listns" }, action = "allow",
     caps = { "SYS_ADMIN" }, why = "new namespaces, for containers inside" },
+  { names = { "clone", "clone3", "unshare" }, action = "allow", caps = { "nestable" },
+    why = "new namespaces, for containers inside" },
   { names = { "clone" }, action = "allow", args = { { index = 0, value = 0, mask = NAMESPACES } },
     why = "processes and threads" },
   { names = { "unshare" }, action = "allow", args = { { index = 0, value = 0, mask = NAMESPACES | NEWTIME } },
