@@ -134,7 +134,7 @@ describe("hints in a container #userns", function()
     return run(table.unpack(outer))
   end
   it("say that a filter is in the way outside", function()
-    assert.matches("a seccomp filter of the container that this runs in is in the way; run the outer .* nestable = true",
+    assert.matches("a seccomp filter of the container that this runs in is in the way; run the outer .*nestable = true",
       says(nested({}, "--idmap", "single", "host", "true")))
   end)
   it("say that /proc is masked outside", function()

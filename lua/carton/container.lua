@@ -73,13 +73,6 @@ local function located(c, f, ...)
   error(result, 0)
 end
 
---- Not there yet, and never silently left out.
-local function check_later(fields)
-  if fields.network and fields.network ~= "none" and fields.network ~= "host" then
-    fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
-  end
-end
-
 local function is_new(fields, kind)
   local value = fields.namespaces and fields.namespaces[kind]
   return value == nil or value == true or value == "new"
@@ -153,8 +146,9 @@ end
 local function check(fields)
   check_fields(fields, known, "created started exited", "")
   check_kinds(fields)
-  check_later(fields)
-  if fields.rootfs == nil and is_new(fields, "mnt") then
+  if fields.network and fields.network ~= "none" and fields.network ~= "host" then
+    fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
+  elseif fields.rootfs == nil and is_new(fields, "mnt") then
     fail("field 'rootfs' is missing")
   elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
     fail("field 'rootfs': a path or a list of steps expected")
@@ -390,8 +384,8 @@ local inherited = { "capabilities", "cwd", "no_new_privs", "rlimits", "seccomp",
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
 --   `capabilities`, `seccomp`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`, as of
---   `carton.container`; capabilities, cwd, no_new_privs, rlimits, seccomp, umask and user are the container's unless they are given, and `env` is
---   added to the container's
+--   `carton.container`; capabilities, cwd, no_new_privs, rlimits, seccomp, umask and user are the container's unless
+--   they are given, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()

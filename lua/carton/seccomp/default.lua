@@ -76,9 +76,11 @@ local allowed = {
 -- that says so, in which containers shall run without any of the outer one's capabilities.
 local privileged = {
   { why = "mounting, which could undo masked paths", caps = { { "SYS_ADMIN" }, { "nestable" } }, names = [[
-    mount umount umount2 pivot_root open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr ]] },
+    mount umount umount2 pivot_root open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick
+    mount_setattr ]] },
   { why = "entering other namespaces", caps = { { "SYS_ADMIN" }, { "nestable" } }, names = "setns" },
-  { why = "disk quotas and swap of the host", caps = { { "SYS_ADMIN" } }, names = "quotactl quotactl_fd swapon swapoff" },
+  { why = "disk quotas and swap of the host", caps = { { "SYS_ADMIN" } },
+    names = "quotactl quotactl_fd swapon swapoff" },
   { why = "watching whole file systems", caps = { { "SYS_ADMIN" } }, names = "fanotify_init" },
   { why = "keys: there is one keyring for each user, for all containers together", caps = { { "SYS_ADMIN" } },
     names = "keyctl add_key request_key" },
@@ -93,7 +95,8 @@ local privileged = {
   { why = "the kernel's log tells addresses and the host's business", caps = { { "SYSLOG" }, { "SYS_ADMIN" } },
     names = "syslog" },
   { why = "accounting for the whole host", caps = { { "SYS_PACCT" } }, names = "acct" },
-  { why = "hardware", caps = { { "SYS_RAWIO" } }, names = "iopl ioperm pciconfig_read pciconfig_write pciconfig_iobase" },
+  { why = "hardware", caps = { { "SYS_RAWIO" } },
+    names = "iopl ioperm pciconfig_read pciconfig_write pciconfig_iobase" },
   { why = "the terminals of others", caps = { { "SYS_TTY_CONFIG" } }, names = "vhangup" },
   { why = "placing memory on nodes of the machine", caps = { { "SYS_NICE" } }, names = [[
     mbind set_mempolicy get_mempolicy migrate_pages move_pages set_mempolicy_home_node ]] },

@@ -4,8 +4,9 @@
 local oci = {}
 
 local ACTIONS <const> = {
-  SCMP_ACT_ALLOW = "allow", SCMP_ACT_ERRNO = "errno", SCMP_ACT_KILL = "kill_thread", SCMP_ACT_KILL_THREAD = "kill_thread",
-  SCMP_ACT_KILL_PROCESS = "kill", SCMP_ACT_TRAP = "trap", SCMP_ACT_TRACE = "trace", SCMP_ACT_LOG = "log",
+  SCMP_ACT_ALLOW = "allow", SCMP_ACT_ERRNO = "errno", SCMP_ACT_KILL = "kill_thread",
+  SCMP_ACT_KILL_THREAD = "kill_thread", SCMP_ACT_KILL_PROCESS = "kill", SCMP_ACT_TRAP = "trap",
+  SCMP_ACT_TRACE = "trace", SCMP_ACT_LOG = "log",
 }
 local OPERATORS <const> = {
   SCMP_CMP_EQ = "==", SCMP_CMP_NE = "!=", SCMP_CMP_LT = "<", SCMP_CMP_LE = "<=", SCMP_CMP_GT = ">", SCMP_CMP_GE = ">=",

@@ -240,8 +240,15 @@ local function ranges(data, arch, options)
   end
   add(0, default)
   for _, number in ipairs(order) do
+    if number > last then -- what belongs to the processor, far above all others
+      add(last + 1, newer)
+      last = LAST
+    end
     add(number, chains[number])
-    add(number + 1, number < last and default or newer)
+    add(number + 1, number < last and last < LAST and default or newer)
+  end
+  if last < LAST then
+    add(last + 1, newer)
   end
   if arch == "x86_64" then
     add(X32, x32)
@@ -260,12 +267,10 @@ local function units(list)
       i = i + 2
     end
     joined[#joined + 1] = unit
-    if #unit.except == CHAIN and list[i + 2] and list[i + 2].key == unit.key
-      and list[i + 2].from == list[i + 1].from + 1 then
-      -- the range goes on in a unit of its own, which begins where this one's last exception ended
-    else
-      i = i + 1
-    end
+    -- a range that is interrupted more often goes on in a unit of its own, where the last exception ended
+    local goes_on = #unit.except == CHAIN and list[i + 2] and list[i + 2].key == unit.key
+      and list[i + 2].from == list[i + 1].from + 1
+    i = goes_on and i or i + 1
   end
   return joined
 end
