@@ -1,7 +1,7 @@
 #!/usr/bin/env carton
 -- SPDX-License-Identifier: MIT
--- A filter of system calls as data: a recipe builds a profile from another, asks what it says, and runs with it.
--- Needs nothing; runs as any user.
+-- Shows: a filter of system calls as data, built from the default one, asked what it says, and run with.
+-- Needs: nothing; runs as any user.
 local carton = require "carton"
 
 -- The default profile with its rules, and in front of them what this payload shall not do: the first that applies
