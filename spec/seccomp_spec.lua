@@ -489,6 +489,7 @@ describe("the field seccomp #userns", function()
     local err = helper.raises_code("EINVAL", calls, {}, { seccomp = { program = ("\0"):rep(8), name = "zeros" } })
     assert.equal("privilege.seccomp", err.step)
     assert.matches("seccomp zeros: Invalid argument", tostring(err))
+    assert.matches("does not take these instructions", carton.hint.find(err))
   end)
   it("installs after all that the filter does not allow, and before the program", function()
     local late = { default = "allow", rules = { { names = { "prctl", "capset", "setresuid", "setresgid", "setgroups",
@@ -501,6 +502,11 @@ describe("the field seccomp #userns", function()
     local exec = { default = "allow", rules = { { names = { "execveat" }, action = { "errno", "EXDEV" } } } }
     local err = helper.raises_code("EXDEV", calls, {}, { seccomp = exec })
     assert.equal("exec.exec", err.step)
+    for _, name in ipairs { "rt_sigaction", "rt_sigprocmask", "fcntl" } do
+      exec.rules[1].names[1] = name
+      err = helper.raises_code("EXDEV", calls, {}, { seccomp = exec })
+      assert.equal("exec.exec", err.step)
+    end
     exec.rules[1].names[1] = "execve"
     err = helper.raises_code("EXDEV", calls, {}, { seccomp = exec })
     assert.equal("exec.exec", err.step)

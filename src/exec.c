@@ -301,7 +301,7 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 
 /* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
  * only. */
-static void reset_signals(void)
+static int reset_signals(struct carton_context *ctx)
 {
 	uint64_t none = 0;
 	struct { /* struct sigaction, as the kernel has it */
@@ -310,11 +310,15 @@ static void reset_signals(void)
 		void *restorer;
 		uint64_t mask;
 	} by_default = {0};
+	long r = 0;
 
-	for (int number = 1; number <= 64; number++)
+	for (int number = 1; number <= 64 && r == 0; number++) /* a filter may refuse it */
 		if (number != SIGKILL && number != SIGSTOP)
-			sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
-	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+			r = sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_SIGACTION, r);
+	r = sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_SIGPROCMASK, r) : 0;
 }
 
 int carton_exec_exec(struct carton_context *ctx, const void *fields)
@@ -326,14 +330,14 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	const char **init = f->args.items - CARTON_ARGS_SPARE;
 	char number[24];
 	int64_t image = f->init != CARTON_UNSET ? f->init : f->shield;
-	long r;
+	long r = ctx->fresh ? reset_signals(ctx) : 0;
 
+	if (r < 0)
+		return (int)r;
 	if (ctx->image >= 0)
 		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
-	if (ctx->fresh)
-		reset_signals();
 	if (image == CARTON_UNSET) {
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;

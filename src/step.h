@@ -63,6 +63,8 @@ struct stat;
 	X(SETDOMAINNAME, "setdomainname")                                                          \
 	X(KEYCTL, "keyctl")                                                                        \
 	X(SECCOMP, "seccomp")                                                                      \
+	X(SIGACTION, "rt_sigaction")                                                               \
+	X(SIGPROCMASK, "rt_sigprocmask")                                                           \
 	X(SOCKET, "socket")                                                                        \
 	X(SEND, "sendmsg")                                                                         \
 	X(EXECVE, "execve")                                                                        \

@@ -106,6 +106,8 @@ end
 function by_code.EACCES(err)
   if err.call == "is on a noexec mount" then
     return nil -- which says it all
+  elseif err.call == "seccomp" then
+    return "a filter takes no_new_privs or CAP_SYS_ADMIN"
   elseif err.step == "exec.exec" then
     return "is it executable, and may that user search its directories?"
   end
@@ -128,6 +130,9 @@ function by_code.ENOENT(err)
 end
 
 function by_code.EINVAL(err)
+  if err.call == "seccomp" then
+    return "the kernel does not take these instructions; carton seccomp check says more of a file"
+  end
   if err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
     return ("%s is not in the id map; idmap = \"auto\" maps the ids of /etc/subuid"):format(
       tostring(err.fields and id_of(err.fields) or "it"))

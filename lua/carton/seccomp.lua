@@ -19,6 +19,12 @@
 -- has all of its `caps` and none of `without`, and the kernel is at least `min_kernel` and older than `before_kernel`.
 -- On x86_64 the x32 convention is refused, and a call of an architecture that is not named ends the program.
 --
+-- The filter is the last step of a container but one: what a profile has to allow is what executes the program,
+-- rt_sigaction, rt_sigprocmask, fcntl, execveat and execve; with `init` also rt_sigtimedwait, clone, setpgid, ioctl,
+-- close_range, wait4, kill and exit; and openat, read and close for a good message when the program is not there.
+-- Without no_new_privs a filter takes CAP_SYS_ADMIN, and so comes before the container's own capabilities are set: then
+-- capget, capset, prctl and ppoll, too.
+--
 -- A profile of the OCI runtime specification, or of the engines' own kind with `includes`, `excludes` and `archMap`, is
 -- understood as well: as a file `NAME.json` or as the decoded table. There a rule with arguments goes before one
 -- without, wherever they stand.
@@ -39,7 +45,7 @@ end
 local function to_set(list)
   local set = {}
   for _, name in ipairs(list) do
-    set[name] = true
+    set[name:match("^CAP_(.*)$") or name] = true
   end
   return set
 end
