@@ -195,18 +195,22 @@ function profile.chains(data, arch, options)
   local default = { { tests = {}, action = action_of(data.default, options, "default") } }
   for i, rule in ipairs(data.rules or {}) do
     local action = action_of(rule.action, options, ("rule %d"):format(i))
-    local meant = is_meant(rule, options)
+    local links = {}
+    for n, tests in ipairs(is_meant(rule, options) and alternatives(rule.args or {}) or {}) do
+      links[n] = { tests = tests, action = action, rule = i }
+    end
+    local closes = links[1] ~= nil and #links[1].tests == 0
     for _, name in ipairs(rule.names) do
       local number = numbers[name]
-      if number and number < 0xf0000 then
-        last = math.max(last, number)
+      if number and number < 0xf0000 and number > last then
+        last = number
       end
-      if number and meant and not closed[number] then
-        local chain = chains[number] or {}
-        chains[number] = chain
-        for _, tests in ipairs(alternatives(rule.args or {})) do
-          chain[#chain + 1] = { tests = tests, action = action, rule = i }
-          closed[number] = #tests == 0
+      if number and links[1] and not closed[number] then
+        closed[number] = closes
+        if closes and not chains[number] then
+          chains[number] = links -- the same for all of them
+        else
+          chains[number] = table.move(links, 1, #links, #(chains[number] or {}) + 1, chains[number] or {})
         end
       end
     end
@@ -224,13 +228,14 @@ local function ranges(data, arch, options)
   local chains, default, last = profile.chains(data, arch, options)
   local newer = data.newer and { { tests = {}, action = action_of(data.newer, options, "newer") } } or default
   local x32 = { { tests = {}, action = action_of({ "errno", "ENOSYS" }, options, "x32") } }
-  local order, list = {}, {}
+  local order, list, keys = {}, {}, {}
   for number in pairs(chains) do
     order[#order + 1] = number
   end
   table.sort(order)
   local function add(from, chain)
-    local key = chain_key(chain)
+    local key = keys[chain] or chain_key(chain)
+    keys[chain] = key
     if list[#list] and list[#list].from == from then
       list[#list] = nil
     end
