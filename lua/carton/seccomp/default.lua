@@ -31,7 +31,7 @@ local allowed = {
     fork vfork execve execveat exit exit_group wait4 waitid waitpid getpid getppid gettid tgkill tkill kill
     pidfd_open pidfd_send_signal pidfd_getfd set_tid_address set_robust_list get_robust_list rseq futex futex_time64
     futex_waitv futex_wait futex_wake futex_requeue arch_prctl set_thread_area get_thread_area set_tls get_tls
-    cacheflush breakpoint prctl getpgid getpgrp setpgid getsid setsid vm86old uretprobe uprobe restart_syscall ]] },
+    cacheflush breakpoint prctl getpgid getpgrp setpgid getsid setsid uretprobe uprobe restart_syscall ]] },
   { why = "looking at other processes: the kernel asks who owns them, and since 4.8 a tracer can't get past a filter",
     names = "ptrace process_vm_readv process_vm_writev kcmp" },
   { why = "signals", names = [[
