@@ -20,7 +20,7 @@ warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvl
 own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
 
 sources := $(filter-out src/main.c src/math.c src/init.c,$(wildcard src/*.c))
-objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o
+objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o
 modules := $(sort $(shell find lua -name '*.lua'))
 argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
 
@@ -40,7 +40,7 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,src/$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/init_data.o $(BUILD)/obj/modules.o: $(BUILD)/obj/%.o: $(BUILD)/%.c
+$(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o $(BUILD)/obj/modules.o: $(BUILD)/obj/%.o: $(BUILD)/%.c
 	$(call say,CC,$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -c -o $@ $<
 
 # The init has no C library and no start files: it is carried along and runs in any image.
@@ -53,6 +53,10 @@ $(BUILD)/init: src/init.c src/search.c src/search.h src/sys.h src/step.h src/uti
 
 $(BUILD)/init_data.c: $(BUILD)/init src/embed.lua
 	$(call say,LUA,$@)$(LUA) src/embed.lua bytes init $< > $@.new && mv $@.new $@
+
+$(BUILD)/filters.c: $(wildcard lua/carton/seccomp/*.lua) src/embed.lua
+	@mkdir -p $(BUILD)/obj
+	$(call say,LUA,$@)LUA_PATH='lua/?.lua;;' $(LUA) src/embed.lua filters > $@.new && mv $@.new $@
 
 $(BUILD)/modules.c: $(modules) src/embed.lua
 	@mkdir -p $(BUILD)/obj
@@ -113,7 +117,7 @@ $(BUILD)/bench/true: spec/bench/true.c
 		-Wl,-z,noseparate-code,--build-id=none -o $@ $<
 
 .PHONY: lint format doc
-lint: $(BUILD)/init_data.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors
+lint: $(BUILD)/init_data.c $(BUILD)/filters.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors
 	$(Q).ci/lint
 
 format: ## format the C files
@@ -154,7 +158,7 @@ install-module: $(core)
 
 uninstall: ## remove exactly what install put in place
 	$(Q)rm -f $(installed)
-	$(Q)-rmdir $(share_dir)/lua/5.4/carton/command $(share_dir)/lua/5.4/carton \
+	$(Q)-rmdir $(share_dir)/lua/5.4/carton/command $(share_dir)/lua/5.4/carton/seccomp $(share_dir)/lua/5.4/carton \
 		$(lib_dir)/lua/5.4/carton 2>/dev/null
 
 clean: ## remove what was built

@@ -78,20 +78,20 @@ end
 
 describe("container: its session keyring #userns", function()
   with_keys("is a new one, where no key of the caller's is", function()
-    local outer, inner, other, after = with_keyring('"$1" run -T "$2" /bin/keyring; "$1" run -T "$2" /bin/keyring; '
-      .. '"$2/bin/keyring"')
+    local run = '"$1" run -T --seccomp none "$2" /bin/keyring; '
+    local outer, inner, other, after = with_keyring(run .. run .. '"$2/bin/keyring"')
     assert.is_true(inner > 0 and inner ~= outer and inner ~= other and other ~= outer)
     assert.equal(outer, after) -- the caller keeps its own
   end)
   with_keys("is the caller's when that is asked for", function()
-    local outer, inner = with_keyring('"$1" run -T --keyring inherit "$2" /bin/keyring')
+    local outer, inner = with_keyring('"$1" run -T --seccomp none --keyring inherit "$2" /bin/keyring')
     assert.equal(outer, inner)
   end)
   with_keys("is a new one for a further program, unless the container has the caller's", function()
     for _, keyring in ipairs { "new", "inherit" } do
       local outer, first, further = with_keyring('"$1" -e "$3" "$2" ' .. keyring, [[
         local c <close> = require("carton").container { rootfs = arg[1], keyring = arg[2], stdin = "null",
-          args = { "sleep", "60" } }
+          seccomp = false, args = { "sleep", "60" } }
         c:start()
         for _ = 1, 2 do
           io.stdout:write(c:exec { args = { "/bin/keyring" }, stdin = "null", stdout = "capture" }:wait().stdout)
@@ -103,7 +103,7 @@ describe("container: its session keyring #userns", function()
     end
   end)
   with_keys("still belongs to its user", function()
-    local ok, text = pcall(output, SERIAL .. " mine", { rootfs = rooted(), user = "33:34" })
+    local ok, text = pcall(output, SERIAL .. " mine", { rootfs = rooted(), user = "33:34", seccomp = false })
     if not ok and text.code == "EINVAL" then
       return pending("no subordinate ids are granted to this user")
     end
@@ -170,7 +170,7 @@ end)
 describe("container: no_userns #userns", function()
   --- Root has to ask for a user namespace; a single id is always there.
   local function fields_of(more)
-    local fields = { rootfs = rooted(), no_userns = true, idmap = "single" }
+    local fields = { rootfs = rooted(), no_userns = true, idmap = "single", seccomp = false }
     for key, value in pairs(more or {}) do
       fields[key] = value
     end
@@ -261,7 +261,7 @@ describe("container: no_userns #userns", function()
   end)
   it("is an option", function()
     local function run(...)
-      return helper.carton("run", "-T", "--idmap", "single", ...)
+      return helper.carton("run", "-T", "--seccomp", "none", "--idmap", "single", ...)
     end
     assert.equal("none\n", run("--no-userns", rooted(), SERIAL, "userns").stdout)
     assert.equal("made\n", run(rooted(), SERIAL, "userns").stdout)

@@ -19,6 +19,8 @@ local expected = {
   overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },
   pipeline = { "^%s+100 0\n%s+100 1\n%s+100 2\n$" },
   pod = { "^the client read: hello from the server, 1 process\n$" },
+  seccomp = { "^socket +allow +AF_UNIX.*\nsocket +errno EACCES +no network\n", "mkdirat +errno EROFS ",
+    "mount +errno EPERM ", "Seccomp_filters:\t1\n$" },
   shell = { "^$" },
   template = { "^20 containers of one template\n$" },
   tool = { "^I can write here\nI can't write to /etc\nnor to /usr\nthere is no network\n"

@@ -157,8 +157,12 @@ describe("hints in a container #userns", function()
     table.move(args, 1, #args, #outer + 1, outer)
     return run(table.unpack(outer))
   end
+  it("say that a filter is in the way outside", function()
+    assert.matches("a seccomp filter of the container that this runs in is in the way; run the outer .*nestable = true",
+      says(nested({}, "--idmap", "single", "host", "true")))
+  end)
   it("say that /proc is masked outside", function()
-    local text = says(nested({}, "--idmap", "single", "host", "true"))
+    local text = says(nested({ "--seccomp", "none" }, "--idmap", "single", "host", "true"))
     assert.matches("proc.*the outer one is not masked, and /proc/[%w/-]+ is; run the outer .* nestable = true", text)
   end)
   it("name what helps", function()

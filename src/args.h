@@ -79,6 +79,7 @@ carton_decoder carton_decode_fds;          /* struct carton_fds: integers, handl
 carton_decoder carton_decode_idmap;        /* struct carton_idmap */
 carton_decoder carton_decode_rlimits;      /* struct carton_rlimits */
 carton_decoder carton_decode_capabilities; /* uint64_t; aux: offset of the bool beside it */
+carton_decoder carton_decode_filter;       /* const char *, then uint64_t length: BPF */
 carton_decoder carton_decode_cpus;         /* uint64_t[16] */
 carton_decoder carton_decode_seconds;      /* uint64_t nanoseconds */
 carton_decoder carton_decode_signal;       /* int64_t */

@@ -6,13 +6,17 @@
 /* After clone(2) only system calls. The compiler keeps this list for us. */
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
 
+static bool is_filter_or_exec(const struct carton_step *step)
+{
+	return step->perform == carton_privilege_seccomp || step->perform == carton_exec_exec;
+}
+
 _Noreturn void carton_child(const struct carton_plan *plan)
 {
 	struct carton_context ctx = {.proc = -1,
 	                             .channel = plan->channel,
 	                             .parent = plan->parent,
 	                             .image = plan->image,
-	                             .watched = plan->watched,
 	                             .masked = -1,
 	                             .fresh = true};
 	long r;
@@ -27,7 +31,11 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 		if (plan->trace)
 			plan->trace[i].began = sys_microseconds();
 		__atomic_store_n(plan->progress, i, __ATOMIC_RELEASE);
-		r = plan->steps[i].perform(&ctx, plan->steps[i].fields);
+		r = plan->watched && !ctx.traced && is_filter_or_exec(&plan->steps[i])
+		            ? carton_exec_watch(&ctx, i + 2 >= plan->nsteps)
+		            : 0;
+		if (r >= 0)
+			r = plan->steps[i].perform(&ctx, plan->steps[i].fields);
 		if (plan->trace) {
 			plan->trace[i].ended = sys_microseconds();
 			plan->trace[i].errnum = r < 0 ? (int32_t)-r : 0;

@@ -339,6 +339,18 @@ void carton_decode_cpus(struct carton_arena *arena, const struct carton_field *f
 	}
 }
 
+/* Raw BPF. What the instructions say is for the kernel to judge. */
+void carton_decode_filter(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	size_t length;
+
+	carton_decode_bytes(arena, field, out);
+	length = lua_rawlen(arena->L, -1);
+	if (length == 0 || length % 8 != 0 || length / 8 > 4096) /* BPF_MAXINSNS */
+		carton_badfield(arena, "1 to 4096 instructions of 8 bytes expected, got %I bytes",
+		                (LUAI_UACINT)length);
+}
+
 void carton_decode_seconds(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
 	lua_Number seconds;

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Turns files into C at build time: `embed.lua modules [NAME=]FILE...` compiles the modules of lua/ ahead,
--- without lines and names; `embed.lua bytes NAME FILE` carries a file as it is. Written to standard output.
+-- without lines and names; `embed.lua bytes NAME FILE` carries a file as it is; `embed.lua filters` compiles the
+-- default seccomp profile of the modules in LUA_PATH. Written to standard output.
 local function bytes(text)
   local lines = {}
   for i = 1, #text, 16 do
@@ -29,8 +30,37 @@ local function modules(paths)
     table.concat(rows, "\n")))
 end
 
+--- For each architecture: with no capability that opens anything, with all of them, and for a nestable root.
+local function filters()
+  local profile, default = require("carton.seccomp.profile"), require("carton.seccomp.default")
+  local errno = { EPERM = 1, ENOSYS = 38, EAFNOSUPPORT = 97 } -- the same on all of these architectures
+  local names = {}
+  for _, name in ipairs(profile.capabilities(default)) do
+    names[#names + 1] = name ~= "nestable" and name or nil
+  end
+  print('#include "filters.h"\n\n#include <stddef.h>\n')
+  for i, pair in ipairs { { "x86_64", "__x86_64__" }, { "aarch64", "__aarch64__" } } do
+    print(("#%s defined(%s)"):format(i == 1 and "if" or "elif", pair[2]))
+    local rows = {}
+    for k, opened in ipairs { {}, { "nestable" }, names } do
+      local set = {}
+      for _, name in ipairs(opened) do
+        set[name] = true
+      end
+      local program = profile.compile(default, { arch = pair[1], capabilities = set, errno = errno })
+      print(("static const unsigned char filter_%d[] = {\n%s\n};"):format(k, bytes(program)))
+      rows[k] = ('\t{"%s", filter_%d, %d},'):format(table.concat(opened, ","), k, #program)
+    end
+    print(("const struct carton_filter carton_default_filters[] = {\n%s\n\t{NULL, NULL, 0}};"):format(
+      table.concat(rows, "\n")))
+  end
+  print("#else\nconst struct carton_filter carton_default_filters[] = {{NULL, NULL, 0}};\n#endif")
+end
+
 if arg[1] == "modules" then
   modules { table.unpack(arg, 2) }
+elseif arg[1] == "filters" then
+  filters()
 else
   local data = read(arg[3])
   print(('#include "init_image.h"\n\nconst unsigned char carton_%s_image[] = {\n%s\n};'):format(

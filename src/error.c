@@ -24,19 +24,20 @@ static const struct {
 	{                                                                                          \
 		name, #name                                                                        \
 	}
-	E(EPERM),        E(ENOENT),       E(ESRCH),      E(EINTR),         E(EIO),
-	E(ENXIO),        E(E2BIG),        E(ENOEXEC),    E(EBADF),         E(ECHILD),
-	E(EAGAIN),       E(ENOMEM),       E(EACCES),     E(EFAULT),        E(ENOTBLK),
-	E(EBUSY),        E(EEXIST),       E(EXDEV),      E(ENODEV),        E(ENOTDIR),
-	E(EISDIR),       E(EINVAL),       E(ENFILE),     E(EMFILE),        E(ENOTTY),
-	E(ETXTBSY),      E(EFBIG),        E(ENOSPC),     E(ESPIPE),        E(EROFS),
-	E(EMLINK),       E(EPIPE),        E(EDOM),       E(ERANGE),        E(EDEADLK),
-	E(ENAMETOOLONG), E(ENOLCK),       E(ENOSYS),     E(ENOTEMPTY),     E(ELOOP),
-	E(ENODATA),      E(ETIME),        E(EPROTO),     E(EBADMSG),       E(EOVERFLOW),
-	E(EUSERS),       E(ENOTSOCK),     E(EMSGSIZE),   E(EOPNOTSUPP),    E(EADDRINUSE),
-	E(ECONNRESET),   E(ENOBUFS),      E(ETIMEDOUT),  E(ECONNREFUSED),  E(EALREADY),
-	E(EINPROGRESS),  E(ESTALE),       E(EDQUOT),     E(ECANCELED),     E(ENOKEY),
-	E(ELIBBAD),      E(EKEYREJECTED), E(EOWNERDEAD), E(EADDRNOTAVAIL), E(ENETDOWN),
+	E(EPERM),         E(ENOENT),          E(ESRCH),     E(EINTR),        E(EIO),
+	E(ENXIO),         E(E2BIG),           E(ENOEXEC),   E(EBADF),        E(ECHILD),
+	E(EAGAIN),        E(ENOMEM),          E(EACCES),    E(EFAULT),       E(ENOTBLK),
+	E(EBUSY),         E(EEXIST),          E(EXDEV),     E(ENODEV),       E(ENOTDIR),
+	E(EISDIR),        E(EINVAL),          E(ENFILE),    E(EMFILE),       E(ENOTTY),
+	E(ETXTBSY),       E(EFBIG),           E(ENOSPC),    E(ESPIPE),       E(EROFS),
+	E(EMLINK),        E(EPIPE),           E(EDOM),      E(ERANGE),       E(EDEADLK),
+	E(ENAMETOOLONG),  E(ENOLCK),          E(ENOSYS),    E(ENOTEMPTY),    E(ELOOP),
+	E(ENODATA),       E(ETIME),           E(EPROTO),    E(EBADMSG),      E(EOVERFLOW),
+	E(EUSERS),        E(ENOTSOCK),        E(EMSGSIZE),  E(EOPNOTSUPP),   E(EADDRINUSE),
+	E(ECONNRESET),    E(ENOBUFS),         E(ETIMEDOUT), E(ECONNREFUSED), E(EALREADY),
+	E(EINPROGRESS),   E(ESTALE),          E(EDQUOT),    E(ECANCELED),    E(ENOKEY),
+	E(EAFNOSUPPORT),  E(EPROTONOSUPPORT), E(ELIBBAD),   E(EKEYREJECTED), E(EOWNERDEAD),
+	E(EADDRNOTAVAIL), E(ENETDOWN),
 #undef E
 };
 

@@ -303,7 +303,7 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 
 /* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
  * only. */
-static void reset_signals(void)
+static int reset_signals(struct carton_context *ctx)
 {
 	uint64_t none = 0;
 	struct { /* struct sigaction, as the kernel has it */
@@ -312,27 +312,43 @@ static void reset_signals(void)
 		void *restorer;
 		uint64_t mask;
 	} by_default = {0};
+	long r = 0;
 
-	for (int number = 1; number <= 64; number++)
+	for (int number = 1; number <= 64 && r == 0; number++) /* a filter may refuse it */
 		if (number != SIGKILL && number != SIGSTOP)
-			sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
-	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+			r = sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_SIGACTION, r);
+	r = sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_SIGPROCMASK, r) : 0;
 }
 
-/* Have the parent look at the program before its first instruction; and be gone with what a path of
- * an image could reach on the way to it: /proc/self/fd/7. */
-static long stop_at_exec(struct carton_context *ctx)
+/* Be gone with what a path of an image could reach on the way to it: /proc/self/fd/7. */
+static long close_others(struct carton_context *ctx)
 {
 	int channel = ctx->channel;
+	long r = 0;
 
-	if (channel >= ctx->fds) {
-		if (channel > ctx->fds)
-			sys_call(SYS_close_range, ctx->fds, channel - 1, 0);
-		sys_call(SYS_close_range, channel + 1, ~0U, 0);
-	} else {
-		sys_call(SYS_close_range, ctx->fds, ~0U, 0);
-	}
-	return sys_call(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0);
+	ctx->closed = true;
+	if (channel < ctx->fds)
+		return sys_call(SYS_close_range, ctx->fds, ~0U, 0);
+	if (channel > ctx->fds)
+		r = sys_call(SYS_close_range, ctx->fds, channel - 1, 0);
+	return r < 0 ? r : sys_call(SYS_close_range, channel + 1, ~0U, 0);
+}
+
+/* Have the parent look at the program before its first instruction. What fails here sends it
+ * another way; before a filter, which need not allow any of this. */
+int carton_exec_watch(struct carton_context *ctx, bool last)
+{
+	long r = reset_signals(ctx);
+
+	ctx->traced = true;
+	if (r >= 0)
+		r = sys_call(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0);
+	if (r >= 0 && last)
+		r = close_others(ctx);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_PTRACE, r) : 0;
 }
 
 int carton_exec_exec(struct carton_context *ctx, const void *fields)
@@ -344,16 +360,19 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	const char **init = f->args.items - CARTON_ARGS_SPARE;
 	char number[24];
 	int64_t image = f->init != CARTON_UNSET ? f->init : f->shield;
-	long r;
+	long r = 0;
 
 	if (ctx->image >= 0)
 		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
-	if (ctx->fresh)
-		reset_signals();
-	if (ctx->watched) {
-		r = stop_at_exec(ctx);
+	if (ctx->fresh && !ctx->traced) { /* or it was done before */
+		r = reset_signals(ctx);
+		if (r < 0)
+			return (int)r;
+	}
+	if (ctx->traced && !ctx->closed) {
+		r = close_others(ctx);
 		if (r < 0)
 			return carton_fail(ctx, CARTON_CALL_PTRACE, r);
 	}

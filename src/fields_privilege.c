@@ -207,3 +207,26 @@ const struct carton_field carton_sysctl_fields[] = {
 	{"name", carton_decode_string, offsetof(struct step_sysctl, name), 1, NULL, NULL},
 	{"value", carton_decode_string, offsetof(struct step_sysctl, value), 1, NULL, NULL},
 	END};
+
+/***
+Install a filter of system calls, for good, for the process and all that come of it.
+@function seccomp
+@tparam table fields
+@tparam string fields.program BPF instructions of 8 bytes: `struct sock_filter`
+@tparam[opt] string fields.name of the profile, for plans and messages
+@tparam[opt=false] boolean fields.log write refusals into the kernel's log
+@tparam[opt=false] boolean fields.spec_allow leave the processor's speculative store bypass on
+@tparam[opt=false] boolean fields.tsync for all threads of the process, not the calling one alone
+@raise `carton.error`: `EACCES` neither no_new_privs nor CAP_SYS_ADMIN, `EINVAL` not a valid
+program, `ENOMEM` too long with the filters before it, `ESRCH` a thread has another filter
+@see seccomp(2)
+@usage carton.privilege.seccomp{ program = carton.seccomp.compile("default") }
+*/
+const struct carton_field carton_seccomp_fields[] = {
+	{"program", carton_decode_filter, offsetof(struct step_seccomp, program), 1, NULL, NULL},
+	{"name", carton_decode_string, offsetof(struct step_seccomp, name), 0, NULL, NULL},
+	{"log", carton_decode_bool, offsetof(struct step_seccomp, log), 0, NULL, NULL},
+	{"spec_allow", carton_decode_bool, offsetof(struct step_seccomp, spec_allow), 0, NULL,
+         NULL},
+	{"tsync", carton_decode_bool, offsetof(struct step_seccomp, tsync), 0, NULL, NULL},
+	END};

@@ -16,6 +16,7 @@ Looking at privileges.
 #include <lauxlib.h>
 
 #include "error.h"
+#include "filters.h"
 #include "handle.h"
 #include "landlock.h"
 #include "names.h"
@@ -195,9 +196,32 @@ static int privilege_landlock_abi(lua_State *L)
 	return 2;
 }
 
+/***
+Give a filter of the default profile that was compiled when Carton was built.
+@function default_filter
+@tparam string opened the capabilities the container has of those that open something in the
+profile: names in the order of the alphabet, commas between them
+@treturn ?string the program; nil when none was compiled for these
+@see carton.seccomp
+*/
+static int privilege_default_filter(lua_State *L)
+{
+	const char *opened = luaL_checkstring(L, 1);
+
+	for (const struct carton_filter *f = carton_default_filters; f->opened; f++) {
+		if (strcmp(f->opened, opened) == 0) {
+			lua_pushlstring(L, (const char *)f->program, f->length);
+			return 1;
+		}
+	}
+	lua_pushnil(L);
+	return 1;
+}
+
 void carton_open_privilege(lua_State *L)
 {
-	static const luaL_Reg functions[] = {{"get", privilege_get},
+	static const luaL_Reg functions[] = {{"default_filter", privilege_default_filter},
+	                                     {"get", privilege_get},
 	                                     {"capability_names", privilege_capability_names},
 	                                     {"last_capability", privilege_last_capability},
 	                                     {"landlock_abi", privilege_landlock_abi},

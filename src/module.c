@@ -10,6 +10,14 @@
 #include "process.h"
 #include "tables.h"
 
+#if defined(__x86_64__)
+#define ARCHITECTURE "x86_64"
+#elif defined(__aarch64__)
+#define ARCHITECTURE "aarch64"
+#else
+#define ARCHITECTURE "other"
+#endif
+
 static void new_table(lua_State *L, const char *name, void (*open)(lua_State *L))
 {
 	lua_newtable(L);
@@ -39,6 +47,8 @@ CARTON_API int luaopen_carton_core(lua_State *L)
 	new_table(L, "host", carton_open_host);
 	lua_pushcfunction(L, carton_validate);
 	lua_setfield(L, -2, "validate");
+	lua_pushliteral(L, ARCHITECTURE);
+	lua_setfield(L, -2, "architecture");
 	lua_pushliteral(L, CARTON_VERSION);
 	lua_setfield(L, -2, "version");
 	return 1;

@@ -72,5 +72,6 @@ extern const struct carton_field carton_session_keyring_fields[];
 extern const struct carton_field carton_no_userns_fields[];
 extern const struct carton_field carton_label_fields[];
 extern const struct carton_field carton_landlock_fields[];
+extern const struct carton_field carton_seccomp_fields[];
 
 #endif

@@ -7,8 +7,10 @@
 
 #include <linux/capability.h>
 #include <linux/errno.h>
+#include <linux/filter.h>
 #include <linux/ioprio.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <string.h>
 
 #include "passwd.h"
@@ -119,6 +121,28 @@ int carton_privilege_no_new_privs(struct carton_context *ctx, const void *fields
 
 	(void)fields;
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_PRCTL, r) : 0;
+}
+
+/* What follows in the plan, and the init, are filtered, too. */
+int carton_privilege_seccomp(struct carton_context *ctx, const void *fields)
+{
+	const struct step_seccomp *f = fields;
+	struct sock_fprog program = {
+		.len = (unsigned short)(f->length / sizeof(struct sock_filter)),
+		.filter = (struct sock_filter *)(uintptr_t)f->program};
+	unsigned int flags = 0;
+	long r;
+
+	if (f->log)
+		flags |= SECCOMP_FILTER_FLAG_LOG;
+	if (f->spec_allow)
+		flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+	if (f->tsync)
+		flags |= SECCOMP_FILTER_FLAG_TSYNC;
+	r = sys_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	if (r > 0) /* the thread that could not follow */
+		r = -ESRCH;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_SECCOMP, r) : 0;
 }
 
 int carton_privilege_rlimits(struct carton_context *ctx, const void *fields)

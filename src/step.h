@@ -63,6 +63,9 @@ struct stat;
 	X(SETHOSTNAME, "sethostname")                                                              \
 	X(SETDOMAINNAME, "setdomainname")                                                          \
 	X(KEYCTL, "keyctl")                                                                        \
+	X(SECCOMP, "seccomp")                                                                      \
+	X(SIGACTION, "rt_sigaction")                                                               \
+	X(SIGPROCMASK, "rt_sigprocmask")                                                           \
 	X(SOCKET, "socket")                                                                        \
 	X(SEND, "sendmsg")                                                                         \
 	X(EXECVE, "execve")                                                                        \
@@ -122,7 +125,8 @@ struct carton_context {
 	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
 	int channel;    /* socket to the parent, -1 outside of a plan */
 	int parent;     /* pidfd of the parent, -1 outside of a plan */
-	bool watched;   /* exec stops for the parent, which looks at what is executed */
+	bool traced;    /* stops at exec, where the parent looks at what is executed */
+	bool closed;    /* nothing is open but what the program gets */
 	int fds;        /* descriptors 0 to fds - 1 are the program's, 0: not known */
 	int image;      /* memfd of the init, -1 outside of a plan, or without one */
 	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
@@ -425,6 +429,12 @@ struct step_ioprio {
 struct step_affinity {
 	uint64_t cpus[16]; /* a bit for each processor */
 };
+struct step_seccomp {
+	const char *program; /* instructions of 8 bytes: struct sock_filter */
+	uint64_t length;     /* in bytes */
+	const char *name;    /* of the profile, for plans and messages; or NULL */
+	bool log, spec_allow, tsync;
+};
 struct step_sysctl {
 	const char *name; /* with dots or slashes */
 	const char *value;
@@ -477,6 +487,9 @@ struct step_landlock {
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
 
 /* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
+/* Stop at exec; `last`: nothing but a filter comes before it. exec.c */
+int carton_exec_watch(struct carton_context *ctx, bool last);
+
 #define CARTON_PERFORM(name) int carton_##name(struct carton_context *ctx, const void *fields)
 CARTON_PERFORM(namespace_unshare);
 CARTON_PERFORM(namespace_enter);
@@ -529,5 +542,6 @@ CARTON_PERFORM(privilege_session_keyring);
 CARTON_PERFORM(privilege_no_userns);
 CARTON_PERFORM(privilege_label);
 CARTON_PERFORM(privilege_landlock);
+CARTON_PERFORM(privilege_seccomp);
 
 #endif

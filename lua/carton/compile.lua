@@ -5,6 +5,7 @@
 local core = require("carton.core")
 local capability = require("carton.capability")
 local idmap = require("carton.idmap")
+local seccomp = require("carton.seccomp")
 local stdio = require("carton.stdio")
 local host = core.host
 local compile = {}
@@ -72,6 +73,7 @@ local function gather(fields)
   if fields.no_userns then
     require("carton.confine").check_userns(fields, facts)
   end
+  facts.nestable = type(fields.rootfs) == "table" and fields.rootfs.nestable
   return facts
 end
 
@@ -342,6 +344,11 @@ local function add_privileges(add, fields, facts)
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
   end
+  local filter = seccomp.step(fields.seccomp, set, facts.nestable)
+  if filter and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
+    add { "privilege.capabilities", effective = { "SYS_ADMIN" } }
+    add(filter)
+  end
   add { "privilege.capabilities", permitted = set, effective = set, inheritable = ambient,
     ambient = ambient }
   for _, step in ipairs(fields.label and require("carton.confine").labels(fields.label) or {}) do
@@ -358,6 +365,9 @@ local function add_privileges(add, fields, facts)
   end
   if fields.landlock then -- last: it takes no_new_privs, and nothing can be mounted afterwards
     add(require("carton.landlock").step(fields.landlock))
+  end
+  if filter and fields.no_new_privs ~= false then -- last: it need not allow what is done before
+    add(filter)
   end
 end
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What keeps a program to itself: no further user namespaces, the label of a security module.
 -- @module carton.confine
 local core = require("carton.core")

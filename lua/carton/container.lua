@@ -15,7 +15,7 @@ local known = {
   name = "string", rootfs = "string table", args = "table", env = "table", cwd = "string",
   path = "string", user = "string number table", hostname = "string", domainname = "string",
   terminal = "boolean table", namespaces = "table", idmap = "string table", mounts = "table",
-  devices = "table", capabilities = "table string", seccomp = "any", rlimits = "table",
+  devices = "table", capabilities = "table string", seccomp = "string boolean table", rlimits = "table",
   limits = "table", cgroup = "table", delegate = "boolean",
   network = "any", timeout = "number", on = "table", init = "boolean",
   readonly = "boolean", umask = "string", oom_score_adj = "number", scheduler = "table",
@@ -28,7 +28,7 @@ local known = {
 --- Those of a further program.
 local exec_known = {}
 for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
-  "capabilities", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace",
+  "capabilities", "seccomp", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace",
   "keyring", "label", "landlock" } do
   exec_known[name] = known[name]
 end
@@ -93,15 +93,6 @@ local function located(c, f, ...)
     end
   end
   error(result, 0)
-end
-
---- Not there yet, and never silently left out.
-local function check_later(fields)
-  if fields.seccomp and fields.seccomp ~= nil then
-    fail("field 'seccomp' is not supported yet")
-  elseif fields.network and fields.network ~= "none" and fields.network ~= "host" then
-    fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
-  end
 end
 
 local function is_new(fields, kind)
@@ -181,8 +172,9 @@ end
 local function check(fields)
   check_fields(fields, known, "created started exited", "")
   check_kinds(fields)
-  check_later(fields)
-  if fields.rootfs == nil and is_new(fields, "mnt") then
+  if fields.network and fields.network ~= "none" and fields.network ~= "host" then
+    fail("field 'network': \"none\" or \"host\" expected; more is not supported yet")
+  elseif fields.rootfs == nil and is_new(fields, "mnt") then
     fail("field 'rootfs' is missing")
   elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
     fail("field 'rootfs': a path or a list of steps expected")
@@ -212,6 +204,9 @@ end
 -- @tparam[opt] list fields.devices paths of the host, or fields of `mount.device`
 -- @tparam[opt] table|string fields.capabilities `{ add =, drop =, ambient = }`, "all" or "none": see
 --   `carton.capability`
+-- @tparam[opt="default"] string|table|boolean fields.seccomp filter of system calls: `"default"`, a path (`.json`,
+--   `.lua`, or `.bpf` for a raw program), a profile as a table, `{ program = bytes }`, or false for none: see
+--   `carton.seccomp`
 -- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
 -- @tparam[opt] table fields.limits memory, swap, cpus, pids, ...: see `carton.limits`; it gets a cgroup of its own
 -- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
@@ -415,14 +410,14 @@ end
 
 --- What a further program has of the container unless it is said otherwise; its environment is added to.
 local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "rlimits",
-  "umask", "user" }
+  "seccomp", "umask", "user" }
 
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `umask`, `timeout`, `descriptors`, `on`,
---   as of `carton.container`; capabilities, cwd, keyring, label, landlock, no_new_privs, rlimits, umask and user are
---   the container's unless they are given, no_userns always, and `env` is added to the container's
+--   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `seccomp`, `umask`, `timeout`,
+--   `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the container's unless
+--   they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()

@@ -91,11 +91,22 @@ local by_code = {}
 local NO_LANDLOCK <const> = "Linux 5.13 has Landlock where it is built in and \"landlock\" is among those of the boot "
   .. "parameter lsm=; optional = true does without it"
 
+--- A container's own filter answers in the kernel's place.
+local function is_filtered()
+  local file <close> = io.open("/proc/self/status")
+  return file and file:read("a"):find("\nSeccomp:%s+2") ~= nil
+end
+
+local FILTERED <const> = "a seccomp filter of the container that this runs in is in the way; run the outer container "
+  .. "with nestable = true, or seccomp = false"
+
 function by_code.ENOSYS(err)
   if err.call == "landlock_create_ruleset" then
     return NO_LANDLOCK
   elseif err.call == "keyctl" then
     return "the kernel has no keys, so there is nothing to hide: optional = true"
+  elseif err.call == "clone3" and is_filtered() then
+    return FILTERED
   end
   local version = versions[err.call]
   return version and ("the kernel (%s) lacks %s, which Linux %s has"):format(host.uname().release,
@@ -158,6 +169,8 @@ end
 function by_code.EACCES(err)
   if err.call == "is on a noexec mount" then
     return nil -- which says it all
+  elseif err.call == "seccomp" then
+    return "a filter takes no_new_privs or CAP_SYS_ADMIN"
   elseif err.step == "exec.exec" then
     return "is it executable, and may that user search its directories? With landlock, `execute` has to hold it "
       .. "and its loader"
@@ -183,7 +196,9 @@ function by_code.ENOENT(err)
 end
 
 function by_code.EINVAL(err)
-  if err.step == "namespace.hostname" then
+  if err.call == "seccomp" then
+    return "the kernel does not take these instructions; carton seccomp check says more of a file"
+  elseif err.step == "namespace.hostname" then
     return "a host name has at most 64 bytes"
   elseif err.call == "setresuid" or err.call == "setresgid" or err.call == "setgroups" then
     return ("%s is not in the id map; idmap = \"auto\" maps the ids of /etc/subuid"):format(

@@ -45,6 +45,11 @@ local function sorted_keys(value)
   return keys
 end
 
+--- Instructions mean nothing to a reader: how many there are does, and whether they are the same.
+local function is_program(step, key)
+  return key == "program" and step[1] == "privilege.seccomp" and type(step[key]) == "string"
+end
+
 local function show(value, whole)
   local meta = getmetatable(value)
   if type(value) == "string" then
@@ -74,7 +79,9 @@ end
 function plan.step_text(step, whole)
   local parts = { plan.quote(tostring(step[1])) }
   for _, key in ipairs(sorted_keys(step)) do
-    if key ~= 1 then
+    if is_program(step, key) then
+      parts[#parts + 1] = ('program="%s"'):format(require("carton.seccomp").summary(step[key]))
+    elseif key ~= 1 then
       parts[#parts + 1] = plan.quote(tostring(key)) .. "=" .. show(step[key], whole)
     end
   end
@@ -118,6 +125,9 @@ function plan.json(compiled)
   local steps = {}
   for i, step in ipairs(compiled.steps) do
     steps[i] = plain(step)
+    if is_program(step, "program") then
+      steps[i].program = require("carton.seccomp").summary(step.program)
+    end
     steps[i].step, steps[i][1] = step[1], nil
   end
   return require("carton.json").encode { namespaces = compiled.namespaces,

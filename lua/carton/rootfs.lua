@@ -87,7 +87,8 @@ end
 
 --- The file systems that programs expect of any system: /proc, /dev, /dev/shm, /dev/mqueue, /sys.
 -- @tparam[opt] table fields each of `proc`, `dev`, `shm`, `mqueue`, `sys`, `mask` can be false to leave it out;
---   `nestable = true` leaves /proc and /sys unmasked, which is what containers inside need
+--   `nestable = true` leaves /proc and /sys unmasked and, as part of a root, has the default seccomp profile allow
+--   namespaces and mounts, which is what containers inside need
 -- @treturn {table,...} steps
 -- @see proc(5), sysfs(5), pts(4), shm_overview(7), mq_overview(7)
 -- @usage carton.steps({ { "mount.tmpfs", target = "/" } }, carton.rootfs.system{ sys = false })
@@ -121,6 +122,7 @@ local function add_system(steps, fields)
     append(steps, rootfs.system(wish))
   end
   steps.readonly = fields.readonly or nil
+  steps.nestable = fields.nestable or type(fields.system) == "table" and fields.system.nestable or nil
   return steps
 end
 

@@ -11,7 +11,7 @@ help.options = {
   { "--completion", arg = "SHELL", help = "print completions for bash, zsh or fish" },
 }
 
-local COMMANDS <const> = { "run", "plan", "doctor", "help" }
+local COMMANDS <const> = { "run", "plan", "seccomp", "doctor", "help" }
 
 local GENERAL <const> = {
   { "-e", arg = "CODE", key = "code", help = "run Lua code" },
@@ -34,6 +34,9 @@ local function parser()
     if name == "run" or name == "plan" then
       command:argument("rootfs", "a directory, a recipe, or 'host'"):args("?")
       command:argument("command", "and its arguments"):args("*")
+    elseif name == "seccomp" then
+      command:argument("verb", "explain, show or check"):args("?")
+      command:argument("operand", "a system call and its arguments, or a profile"):args("*")
     end
   end
   all:usage("Usage: carton [--debug] RECIPE.lua [ARG...]\n"

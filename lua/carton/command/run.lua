@@ -22,7 +22,7 @@ run.options = {
   { "--lower", arg = "DIR", many = true, help = "a layer below ROOTFS (implies --overlay)" },
   { "--read-only", help = "make the root read-only" },
   { "--bare", help = "mount nothing but the root itself: no /proc, /dev, /sys" },
-  { "--nestable", help = "leave /proc and /sys unmasked, for containers inside" },
+  { "--nestable", help = "leave /proc and /sys unmasked and allow namespaces, for containers inside" },
   { "--share", arg = "KIND", many = true, help = "share a namespace of the host: net, pid, ipc, uts, cgroup, user" },
   { "--idmap", arg = "MAP", help = "auto, single or keep-id: a user namespace" },
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
@@ -33,6 +33,7 @@ run.options = {
   { "--no-userns", help = "let it make no user namespaces" },
   { "--keyring", arg = "KEYRING", help = "new (the default) or inherit: its session keyring" },
   { "--label", arg = "MODULE=LABEL", many = true, help = "of a security module: selinux or apparmor" },
+  { "--seccomp", arg = "PROFILE", help = "filter of system calls: default, none, or a file NAME.json or NAME.lua" },
   { "--memory", arg = "SIZE", help = "limit its memory: 512M" },
   { "--swap", arg = "SIZE", help = "limit its swap, beside the memory: 0 for none" },
   { "--cpus", arg = "N", help = "limit its processor time: 1.5" },
@@ -166,6 +167,13 @@ local function namespaces_of(values)
   return map
 end
 
+local function seccomp_of(values)
+  if values.seccomp == "none" then
+    return false
+  end
+  return values.seccomp
+end
+
 local function on_terminal()
   local core = require("carton.core")
   for fd = 0, 1 do
@@ -220,6 +228,7 @@ function run.container(values, operands)
     idmap = values.idmap,
     capabilities = (values.cap_add or values.cap_drop)
       and { add = values.cap_add, drop = values.cap_drop } or nil,
+    seccomp = seccomp_of(values),
     no_new_privs = not values.new_privileges,
     landlock = landlock_of(values.landlock),
     no_userns = values.no_userns,

@@ -1,0 +1,309 @@
+-- SPDX-License-Identifier: MIT
+
+--- Filters of system calls: the default profile, profiles of one's own, and what they say about a call.
+--
+-- A profile is a table:
+--
+--     { default = { "errno", "ENOSYS" },       -- what no rule is about
+--       newer = { "errno", "ENOSYS" },         -- numbers above all that the rules name; the default unless given
+--       architectures = { "x86_64", "i386" },  -- all that the kernel can enter unless given
+--       flags = { "log" },                     -- or spec_allow
+--       rules = {                              -- the first that applies decides
+--         { names = { "socket" }, action = { "errno", "EACCES" },
+--           args = { { index = 0, op = "==", value = 40, mask = 0xffffffff } } },
+--         { names = { "read", "write", "socket" }, action = "allow", why = "for people who read it" },
+--         { names = { "mount" }, action = "allow", caps = { "SYS_ADMIN" }, min_kernel = "5.2" },
+--       } }
+--
+-- Actions are `allow`, `{ "errno", name or number }`, `kill`, `kill_thread`, `trap`, `{ "trace", number }` and `log`.
+-- A rule applies where all of its `args` hold (`==` and `!=` may have a mask, `==` a list of values), the container
+-- has all of its `caps` and none of `without`, and the kernel is at least `min_kernel` and older than `before_kernel`.
+-- On x86_64 the x32 convention is refused, and a call of an architecture that is not named ends the program.
+--
+-- The filter is the last step of a container but one: what a profile has to allow is what executes the program,
+-- rt_sigaction, rt_sigprocmask, fcntl, execveat and execve; with `init` also rt_sigtimedwait, clone, setpgid, ioctl,
+-- close_range, wait4, kill and exit; and openat, read and close for a good message when the program is not there.
+-- Without no_new_privs a filter takes CAP_SYS_ADMIN, and so comes before the container's own capabilities are set: then
+-- capget, capset, prctl and ppoll, too.
+--
+-- A profile of the OCI runtime specification, or of the engines' own kind with `includes`, `excludes` and `archMap`, is
+-- understood as well: as a file `NAME.json` or as the decoded table. There a rule with arguments goes before one
+-- without, wherever they stand.
+-- @module carton.seccomp
+local core = require("carton.core")
+local seccomp = {}
+
+--- Capabilities that open something in the default profile.
+local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE",
+  "SYS_NICE", "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
+
+local cache = {}
+
+local function fail(format, ...)
+  core.misuse("seccomp: " .. format:format(...))
+end
+
+local function to_set(list)
+  local set = {}
+  for _, name in ipairs(list) do
+    set[name:match("^CAP_(.*)$") or name] = true
+  end
+  return set
+end
+
+local function pick(openers, set)
+  local names = {}
+  for _, name in ipairs(openers) do
+    if set[name] then
+      names[#names + 1] = name
+    end
+  end
+  return table.concat(names, ",")
+end
+
+local function machine()
+  if core.architecture == "other" then
+    fail("no filters for this kind of machine yet; false does without")
+  end
+  return core.architecture
+end
+
+local function options_of(capabilities, arch)
+  return { arch = arch or machine(), capabilities = to_set(capabilities), kernel = core.host.uname().release,
+    errno = core.errno }
+end
+
+local function read(path)
+  local file <close> = core.check(io.open(path, "rb"))
+  return core.check(file:read("a"))
+end
+
+local function decode(text, path)
+  local cjson = require("cjson")
+  local ok, value = pcall(cjson.decode, text)
+  if not ok or type(value) ~= "table" then
+    fail("%s is no JSON object: %s", path, ok and type(value) or value)
+  end
+  return value
+end
+
+local function evaluate(text, path)
+  local chunk, message = load(text, "@" .. path, "t", {}) -- data: nothing to call
+  if not chunk then
+    fail("%s", message)
+  end
+  local ok, value = pcall(chunk)
+  if not ok or type(value) ~= "table" then
+    fail("%s returns no table%s", path, ok and "" or ": " .. tostring(value))
+  end
+  return value
+end
+
+--- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.
+local function source(wish)
+  if type(wish) == "table" then
+    return { name = wish.name or (wish.program and "program" or "table"), value = wish }
+  elseif type(wish) ~= "string" or not wish:find("[./]") then
+    fail("'%s' is no profile: \"default\", false, a path, or a table expected", tostring(wish))
+  end
+  local text, name = read(wish), wish:match("([^/]+)$") or wish
+  if wish:find("%.json$") then
+    return { name = name, text = text, value = decode(text, wish) }
+  elseif wish:find("%.bpf$") then
+    return { name = name, value = { program = text } }
+  end
+  return { name = name, text = text, value = evaluate(text, wish) }
+end
+
+--- Load a profile.
+-- @tparam ?string|table wish `"default"`, a path, or a table: as of the field `seccomp` of `carton.container`
+-- @tparam[opt] string arch of the kernel, by default this one's
+-- @treturn table `{ name =, data = (the profile), program = (or its instructions), flags = {...} }`
+-- @raise a string that says what is wrong with it, or a `carton.error` when a file can't be read
+function seccomp.load(wish, arch)
+  if wish == nil or wish == "default" then
+    return { name = "default", data = require("carton.seccomp.default"), flags = {} }
+  end
+  local loaded = source(wish)
+  local value = loaded.value
+  if value.program then
+    if type(value.program) ~= "string" then
+      fail("program: a string of instructions expected, got %s", type(value.program))
+    end
+    for key in pairs(value) do
+      if key ~= "program" and key ~= "flags" and key ~= "name" then
+        fail("a program has no field '%s'", tostring(key))
+      end
+    end
+    loaded.program, loaded.flags = value.program, value.flags or {}
+  else
+    if value.defaultAction then
+      value = require("carton.seccomp.oci").convert(value, arch or machine())
+    end
+    require("carton.seccomp.profile").check(value)
+    loaded.data, loaded.flags = value, value.flags or {}
+  end
+  for _, flag in ipairs(loaded.flags) do
+    if flag ~= "log" and flag ~= "spec_allow" then
+      fail("unknown flag '%s' (log, spec_allow)", tostring(flag))
+    end
+  end
+  return loaded
+end
+
+local function program_of(loaded, options)
+  local profile = require("carton.seccomp.profile")
+  local opened = pick(profile.capabilities(loaded.data), options.capabilities)
+  local key = table.concat({ options.arch, opened, loaded.name == "default" and not loaded.value and "default"
+    or loaded.text or require("carton.json").encode(loaded.value) }, "\n")
+  cache[key] = cache[key] or profile.compile(loaded.data, options)
+  return cache[key]
+end
+
+--- Compile a profile; the same one again costs nothing.
+-- @tparam ?string|table wish as of `load`
+-- @tparam[opt] {string,...} capabilities of the container, by default those of `carton.capability`; `nestable` among
+--   them stands for a nestable root
+-- @tparam[opt] string arch of the kernel, by default this one's
+-- @treturn string program for `carton.privilege.seccomp`
+-- @raise a string that says what is wrong with the profile
+-- @usage local program = carton.seccomp.compile{ default = "allow", rules = {
+--   { names = { "ptrace" }, action = "errno" } } }
+function seccomp.compile(wish, capabilities, arch)
+  local loaded = seccomp.load(wish, arch)
+  return loaded.program
+    or program_of(loaded, options_of(capabilities or require("carton.capability").default, arch))
+end
+
+--- Make the step that installs a container's filter.
+-- @tparam ?string|table|boolean wish as of the field `seccomp` of `carton.container`
+-- @tparam {string,...} capabilities of the container
+-- @tparam[opt=false] boolean nestable containers shall run inside: what the default profile's rules call `nestable`
+-- @treturn ?table a step; nil for none
+function seccomp.step(wish, capabilities, nestable)
+  if wish == false then
+    return nil
+  elseif wish == nil or wish == "default" then
+    local set = to_set(capabilities)
+    set.nestable = (nestable or set.nestable) and not set.SYS_ADMIN -- which opens the same
+    capabilities = set.nestable and table.move(capabilities, 1, #capabilities, 2, { "nestable" }) or capabilities
+    local program = core.privilege.default_filter(pick(OPENERS, set))
+      or program_of(seccomp.load(), options_of(capabilities))
+    return { "privilege.seccomp", name = "default", program = program }
+  end
+  local loaded = seccomp.load(wish)
+  local flags = to_set(loaded.flags)
+  return { "privilege.seccomp", name = loaded.name, log = flags.log, spec_allow = flags.spec_allow,
+    program = loaded.program or program_of(loaded, options_of(capabilities)) }
+end
+
+--- Write a program in a few words, for plans.
+-- @tparam string program
+-- @treturn string `202 instructions, 9236e7643b3e1e9c`
+function seccomp.summary(program)
+  return ("%d instructions, %s"):format(require("carton.seccomp.bpf").summary(program))
+end
+
+local function errno_name(number)
+  return core.errno[number] or tostring(number)
+end
+
+--- Write the instructions of a program out.
+-- @tparam string program
+-- @treturn string a line for each
+function seccomp.text(program)
+  return require("carton.seccomp.bpf").text(program, errno_name)
+end
+
+--- What a rule's tests look like.
+local function test_text(test)
+  local argument = ("argument %d"):format(test.index)
+  if test.mask ~= -1 then
+    argument = ("%s & %#x"):format(argument, test.mask)
+  end
+  return ("%s %s %#x"):format(argument, test.op, test.value)
+end
+
+local function link_text(link, bpf)
+  local tests = {}
+  for i, test in ipairs(link.tests) do
+    tests[i] = test_text(test)
+  end
+  return { tests = tests, action = bpf.action_text(link.action, errno_name), rule = link.rule }
+end
+
+--- Say what a profile does with a system call, and why. Nothing is called: the program is run without a kernel, and
+-- compared with what the rules say.
+-- @tparam ?string|table wish as of `load`
+-- @tparam string|int call a name or a number
+-- @tparam[opt] {int,...} args the arguments, from the first; those that are not given are 0
+-- @tparam[opt] table options `arch` (`x86_64 i386 aarch64 arm`), `capabilities`
+-- @treturn table `{ profile =, name =, number =, arch =, action =, rule = (its place), why =, depends = { { tests =,
+--   action =, rule = } }, instructions = (that were run) }`; `depends` is there when arguments decide
+-- @raise a string: there is no such system call
+function seccomp.explain(wish, call, args, options)
+  local bpf, profile = require("carton.seccomp.bpf"), require("carton.seccomp.profile")
+  local syscalls = require("carton.seccomp.syscalls")
+  options = options or {}
+  local arch = options.arch or machine()
+  local known = syscalls.architectures[arch] or fail("unknown architecture '%s'", tostring(arch))
+  local native = arch
+  for name, other in pairs(syscalls.architectures) do
+    native = other.companion == arch and name or native
+  end
+  local number = math.tointeger(call) or syscalls.numbers(arch)[call]
+    or fail("%s has no system call '%s'", arch, tostring(call))
+  local loaded = seccomp.load(wish, native)
+  local chosen = options_of(options.capabilities or require("carton.capability").default, native)
+  local program = loaded.program or program_of(loaded, chosen)
+  local value, steps = bpf.run(program, { number = number, arch = known.audit, args = args })
+  local answer = { profile = loaded.name, name = syscalls.names(arch)[number], number = number, arch = arch,
+    action = bpf.action_text(value, errno_name), instructions = steps }
+  if loaded.data then
+    local decided, rule, chain = profile.decide(loaded.data, { number = number, arch = arch, args = args }, chosen)
+    if decided ~= value then -- never: the compiler would be wrong
+      core.error { op = "explain", path = loaded.name, message = "the program says " .. answer.action
+        .. ", the rules say " .. bpf.action_text(decided, errno_name) }
+    end
+    answer.rule = rule
+    answer.why = rule and loaded.data.rules[rule].why
+    if #chain > 1 then
+      answer.depends = {}
+      for i, link in ipairs(chain) do
+        answer.depends[i] = link_text(link, bpf)
+      end
+    end
+  end
+  return answer
+end
+
+--- Look for what is wrong, or odd, in a profile that is well-formed.
+-- @tparam ?string|table wish as of `load`
+-- @treturn {string,...} findings, none for a good one
+-- @raise a string when it is not well-formed
+function seccomp.check(wish)
+  local syscalls = require("carton.seccomp.syscalls")
+  local loaded, found, closed = seccomp.load(wish), {}, {}
+  for i, rule in ipairs(loaded.data and loaded.data.rules or {}) do
+    for _, name in ipairs(rule.names) do
+      if not syscalls.is_known(name) then
+        found[#found + 1] = ("rule %d: there is no system call '%s'"):format(i, name)
+      elseif closed[name] then
+        found[#found + 1] = ("rule %d: %s is decided by rule %d"):format(i, name, closed[name])
+      elseif not (rule.args and #rule.args > 0 or rule.caps or rule.without or rule.min_kernel
+        or rule.before_kernel) then
+        closed[name] = i
+      end
+    end
+  end
+  if loaded.data then
+    loaded.program = program_of(loaded, options_of({}))
+  end
+  local ok, message = pcall(core.validate, { { "privilege.seccomp", program = loaded.program } })
+  if not ok then
+    found[#found + 1] = message
+  end
+  return found
+end
+
+return seccomp

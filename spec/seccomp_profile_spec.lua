@@ -1,0 +1,242 @@
+-- SPDX-License-Identifier: MIT
+-- Profiles of other engines' kind, what explain says, and the command that says it.
+local carton = require("carton")
+local helper = require("spec.helper")
+local bpf = require("carton.seccomp.bpf")
+local oci = require("carton.seccomp.oci")
+local seccomp = carton.seccomp
+
+local AUDIT <const> = { x86_64 = 0xC000003E, i386 = 0x40000003, aarch64 = 0xC00000B7, arm = 0x40000028 }
+
+--- What a profile answers on x86_64, by the compiled program.
+local function answer(wish, call, args, capabilities, arch)
+  local answered = seccomp.explain(wish, call, args, { arch = arch or "x86_64", capabilities = capabilities or {} })
+  return answered.action
+end
+
+describe("an OCI profile", function()
+  local profile = {
+    defaultAction = "SCMP_ACT_ERRNO", defaultErrnoRet = 13, -- EACCES
+    archMap = {
+      { architecture = "SCMP_ARCH_X86_64", subArchitectures = { "SCMP_ARCH_X86", "SCMP_ARCH_X32" } },
+      { architecture = "SCMP_ARCH_AARCH64", subArchitectures = { "SCMP_ARCH_ARM" } },
+    },
+    syscalls = {
+      { names = { "read", "write", "of_a_newer_kernel" }, action = "SCMP_ACT_ALLOW" },
+      { names = { "ioctl" }, action = "SCMP_ACT_ALLOW" },
+      { names = { "ioctl" }, action = "SCMP_ACT_ERRNO", errnoRet = 1, args = {
+        { index = 1, value = 0x5412, op = "SCMP_CMP_EQ" } } },
+      { names = { "clone" }, action = "SCMP_ACT_ALLOW", args = {
+        { index = 0, value = 0x7e020000, valueTwo = 0, op = "SCMP_CMP_MASKED_EQ" } },
+        excludes = { caps = { "CAP_SYS_ADMIN" }, arches = { "s390x" } } },
+      { names = { "mount", "clone" }, action = "SCMP_ACT_ALLOW", includes = { caps = { "CAP_SYS_ADMIN" } } },
+      { names = { "personality" }, action = "SCMP_ACT_ALLOW", args = {
+        { index = 0, value = 0, op = "SCMP_CMP_EQ" }, { index = 0, value = 0xffffffff, op = "SCMP_CMP_EQ" } } },
+      { names = { "ptrace" }, action = "SCMP_ACT_ALLOW", includes = { minKernel = "4.8" } },
+      { names = { "acct" }, action = "SCMP_ACT_ALLOW", includes = { minKernel = "99.0" } },
+      { names = { "bpf" }, action = "SCMP_ACT_ALLOW", includes = { arches = { "arm64" } } },
+      { names = { "chroot" }, action = "SCMP_ACT_KILL_PROCESS" },
+      { name = "sync", action = "SCMP_ACT_LOG", comment = "of an older kind" },
+    },
+  }
+  it("says what its rules say", function()
+    for _, case in ipairs {
+      { "allow", "read" }, { "errno EACCES", "open" }, { "errno EACCES", "mount" },
+      { "allow", "mount", {}, { "SYS_ADMIN" } },
+      { "allow", "clone", { 0x11 } }, { "errno EACCES", "clone", { 0x10000011 } },
+      { "allow", "clone", { 0x10000011 }, { "SYS_ADMIN" } }, { "allow", "personality", { 0 } },
+      { "allow", "personality", { 0xffffffff } }, { "errno EACCES", "personality", { 8 } }, { "allow", "ptrace" },
+      { "errno EACCES", "acct" }, { "kill", "chroot" }, { "log", "sync" },
+      { "errno ENOSYS", 450 }, { "errno ENOSYS", "bpf" }, -- newer than all that it names for this architecture
+    } do
+      assert.equal(case[1], answer(profile, case[2], case[3], case[4]), tostring(case[2]))
+    end
+    assert.equal("allow", answer(profile, "bpf", {}, {}, "aarch64"))
+    assert.equal("allow", answer(profile, "read", {}, {}, "i386"))
+  end)
+  it("has the narrower rule go first", function()
+    assert.equal("errno EPERM", answer(profile, "ioctl", { 0, 0x5412 }))
+    assert.equal("allow", answer(profile, "ioctl", { 0, 0x5413 }))
+  end)
+  it("is checked for names that no kernel has", function()
+    assert.same({ "rule 5: there is no system call 'of_a_newer_kernel'" }, seccomp.check(profile))
+  end)
+  it("is refused where it says what is not understood", function()
+    local function refused(pattern, change)
+      local copy = {}
+      for key, value in pairs(profile) do
+        copy[key] = value
+      end
+      for key, value in pairs(change) do
+        copy[key] = value
+      end
+      assert.matches(pattern, tostring(helper.raises(oci.convert, copy, "x86_64")))
+    end
+    refused("defaultAction: unknown action 'X'", { defaultAction = "X" })
+    refused("syscalls%[0%]: not supported yet: 'SCMP_ACT_NOTIFY'", { syscalls = {
+      { names = { "read" }, action = "SCMP_ACT_NOTIFY" } } })
+    refused("listenerPath", { listenerPath = "/run/x" })
+    refused("unknown flag 'F'", { flags = { "F" } })
+    refused("unknown operator 'GT'", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
+      args = { { index = 0, value = 0, op = "GT" } } } } })
+    refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
+      args = { { index = 0, value = 1.5, op = "SCMP_CMP_EQ" } } } } })
+    refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
+      args = { { index = 0, value = 2.0 ^ 60, op = "SCMP_CMP_EQ" } } } } })
+    refused("syscalls: a list expected", { syscalls = 5 })
+  end)
+  it("ends what enters by an architecture that it leaves out", function()
+    local program = seccomp.compile({ defaultAction = "SCMP_ACT_ALLOW", architectures = { "SCMP_ARCH_X86_64" } }, {},
+      "x86_64")
+    assert.equal("allow", bpf.action_text((bpf.run(program, { number = 1, arch = AUDIT.x86_64 }))))
+    for _, arch in ipairs { "i386", "aarch64", "arm" } do
+      assert.equal("kill", bpf.action_text((bpf.run(program, { number = 1, arch = AUDIT[arch] }))))
+    end
+  end)
+end)
+
+describe("seccomp.compile", function()
+  it("compiles the same content once", function()
+    local function wish()
+      return { default = "allow", rules = { { names = { "read" }, action = "errno" } } }
+    end
+    local compile, count = require("carton.seccomp.profile").compile, 0
+    require("carton.seccomp.profile").compile = function(...)
+      count = count + 1
+      return compile(...)
+    end
+    local first = seccomp.compile(wish(), { "SYS_ADMIN" }, "x86_64")
+    assert.is_true(first == seccomp.compile(wish(), {}, "x86_64"))
+    local other = wish()
+    other.rules[1].names[1] = "write"
+    assert.is_false(first == seccomp.compile(other, {}, "x86_64"))
+    require("carton.seccomp.profile").compile = compile
+    assert.equal(2, count)
+  end)
+  it("loads no table for the default profile", function()
+    local result = helper.carton("-e", [[
+      local carton = require "carton"
+      carton.container { rootfs = "/", args = { "true" } }:compile()
+      for name in pairs(package.loaded) do
+        if name:find("^carton.seccomp.") then
+          print(name)
+        end
+      end]])
+    assert.equal("", result.stdout .. result.stderr)
+  end)
+end)
+
+describe("carton seccomp", function()
+  local function command(...)
+    return helper.carton("seccomp", ...)
+  end
+  local function says(pattern, ...)
+    local result = command(...)
+    assert.equal("", result.stderr)
+    assert.matches(pattern, result.stdout)
+    return result
+  end
+  it("explains", function()
+    says("^mount %(165, x86_64%): errno EPERM\n  rule %d+: mounting", "explain", "mount", "--arch", "x86_64")
+    says("^mount %(40, aarch64%): allow\n", "explain", "--arch=aarch64", "--cap-add", "SYS_ADMIN", "mount")
+    says("^unshare.*: errno EPERM\n", "explain", "unshare", "CLONE_NEWUSER")
+    says("^unshare.*: allow\n", "explain", "--nestable", "unshare", "CLONE_NEWUSER")
+    says("argument 1 & 0xffffffff == 0x5412: errno EPERM.*otherwise: allow", "explain", "ioctl", "0", "TIOCGWINSZ")
+    says("^personality.*: allow\n", "explain", "personality", "-1")
+    says("^clone.*: errno EPERM\n", "explain", "clone", "CLONE_NEWNS|0x11")
+    says("^no system call %(999,", "explain", "999")
+    local json = require("cjson").decode(says("^{", "explain", "--json", "socket", "AF_VSOCK").stdout)
+    assert.equal("errno EAFNOSUPPORT", json.action)
+    assert.equal("socket", json.name)
+    assert.equal(3, #json.depends)
+  end)
+  it("shows", function()
+    says("^# default: %d+ instructions, %x+\n   0  load architecture\n   1  if == 0xc000003e", "show", "--arch",
+      "x86_64")
+    local raw = command("show", "--raw", "--arch", "aarch64").stdout
+    assert.is_true(raw == seccomp.compile(nil, nil, "aarch64"))
+    assert.equal(#raw // 8, #require("cjson").decode(command("show", "--json", "--arch", "aarch64").stdout))
+  end)
+  it("checks", function()
+    local dir = helper.tmpdir()
+    local path = helper.write(dir .. "/p.lua", [[return { default = "allow", rules = {
+      { names = { "read", "raed" }, action = "errno" }, { names = { "read" }, action = "kill" } } }]])
+    local result = says("rule 1: there is no system call 'raed'\n.*rule 2: read is decided by rule 1\n", "check", path)
+    assert.equal(1, result.code)
+    helper.write(path, "return { default = 'allow', rules = { { names = {}, action = 'kill' } } }")
+    assert.equal(1, says("rule 1: names: a list of at least one expected", "check", path).code)
+    helper.write(path, "return os.exit(0)")
+    assert.equal(1, says("returns no table", "check", path).code)
+    helper.write(dir .. "/p.json", "[")
+    assert.equal(1, says("is no JSON object", "check", dir .. "/p.json").code)
+    assert.equal(0, says("^default: %d+ instructions", "check", "default").code)
+  end)
+  it("refuses what it does not understand", function()
+    local function refused(pattern, ...)
+      local result = command(...)
+      assert.equal(125, result.code)
+      assert.matches(pattern, result.stderr)
+      assert.equal("", result.stdout)
+    end
+    refused("explain, show or check expected")
+    refused("'explane'", "explane", "read")
+    refused("a system call is missing", "explain")
+    refused("no system call 'raed'", "explain", "raed")
+    refused("'x' is no argument", "explain", "read", "x")
+    refused("at most 6", "explain", "read", "1", "2", "3", "4", "5", "6", "7")
+    refused("unknown architecture 'vax'", "explain", "--arch", "vax", "read")
+    refused("unknown option '%-%-profil'", "explain", "--profil", "x", "read")
+    refused("No such file", "check", "/nonexistent.json")
+    refused("'strict' is no profile", "show", "--profile", "strict")
+  end)
+  it("is an option of run #userns", function()
+    local root = helper.rootfs()
+    local function filters(...)
+      return helper.carton("run", "-T", ..., root, "grep", "Seccomp:", "/proc/self/status").stdout
+    end
+    assert.equal("Seccomp:\t0\n", filters("--seccomp=none"))
+    assert.equal("Seccomp:\t2\n", filters("--seccomp=default"))
+    local path = helper.write(helper.tmpdir() .. "/p.json", '{ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": '
+      .. '[ { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 18 } ] }')
+    local result = helper.carton("run", "-T", "--seccomp", path, root, "mkdir", "/tmp/x")
+    assert.matches("cross%-device", result.stderr)
+  end)
+end)
+
+describe("the interpreter of programs", function()
+  it("does what each instruction says", function()
+    local function run(...)
+      local list = { ... }
+      list[#list + 1] = { 0x16, 0, 0, 0 } -- return a
+      return (bpf.run(bpf.assemble(list), { number = 7, arch = 9, args = { 0x1122334455667788 } }))
+    end
+    assert.equal(7, run({ 0x20, 0, 0, 0 }))
+    assert.equal(0x55667788, run({ 0x20, 0, 0, bpf.argument(0, false) }))
+    assert.equal(0x11223344, run({ 0x20, 0, 0, bpf.argument(0, true) }))
+    assert.equal(64, run({ 0x80, 0, 0, 0 }))
+    for code, result in pairs { [0x04] = 15, [0x14] = 9, [0x24] = 36, [0x34] = 4, [0x44] = 15, [0x54] = 0, [0x64] = 96,
+      [0x74] = 1, [0xa4] = 15 } do
+      assert.equal(result, run({ 0x00, 0, 0, 12 }, { code, 0, 0, 3 }), ("%#x"):format(code))
+    end
+    assert.equal(0xfffffff4, run({ 0x00, 0, 0, 12 }, { 0x84, 0, 0, 0 }))
+    assert.equal(5, run({ 0x00, 0, 0, 5 }, { 0x02, 0, 0, 3 }, { 0x00, 0, 0, 6 }, { 0x61, 0, 0, 3 },
+      { 0x87, 0, 0, 0 }))
+    assert.equal(11, run({ 0x01, 0, 0, 6 }, { 0x00, 0, 0, 5 }, { 0x0c, 0, 0, 0 }))
+    assert.equal(bpf.encode("kill"), (bpf.run(bpf.assemble { { 0x34, 0, 0, 0 } }, { number = 0, arch = 0 })))
+    for code, result in pairs { [0x15] = 2, [0x25] = 2, [0x35] = 1, [0x45] = 1 } do -- 5 == 4, > 5, >= 5, & 4
+      local k = (code == 0x15 or code == 0x45) and 4 or 5
+      assert.equal(result, (bpf.run(bpf.assemble { { 0x00, 0, 0, 5 }, { code, 0, 1, k }, { 6, 0, 0, 1 },
+        { 6, 0, 0, 2 } }, { number = 0, arch = 0 })))
+    end
+    assert.matches("without a return", helper.raises(bpf.run, bpf.assemble { { 0, 0, 0, 0 } },
+      { number = 0, arch = 0 }))
+  end)
+  it("writes them out", function()
+    local text = bpf.text(bpf.assemble { { 0x20, 0, 0, 0 }, { 0x20, 0, 0, 28 }, { 0x54, 0, 0, 255 }, { 0x15, 1, 0, 5 },
+      { 0x05, 0, 0, 1 }, { 6, 0, 0, 0x50001 }, { 6, 0, 0, 0x7fff0000 } })
+    assert.matches("0  load number\n   1  load argument 1, %a+ half\n   2  a = a & 0xff\n   3  if == 0x5 then 5 else 4"
+      .. "\n   4  go to 6\n   5  return errno 1\n   6  return allow\n", text)
+  end)
+end)
+
+teardown(helper.cleanup)
