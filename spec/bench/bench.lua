@@ -91,7 +91,8 @@ local function recipe(name, wish)
   local path = place .. "/" .. name .. ".lua"
   write(path, ([[return require("carton").container {
     rootfs = { { "mount.bind", source = %q, target = "/", recursive = true }, %s },
-    args = { "/true" }, namespaces = { cgroup = "host", net = %s } }]]):format(rootfs,
+    args = { "/true" }, namespaces = { cgroup = "host", net = %s },
+    seccomp = false, keyring = "inherit" }]]):format(rootfs,
     wish.proc and '{ "mount.proc", target = "/proc" }' or "", wish.net and "true" or '"host"'))
   return path
 end
@@ -113,8 +114,10 @@ local function commands(name, wish, hidden)
     or { build .. "/bench/floor", wish.net and "-n" or "--", rootfs, "/true" }))
   if not wish.proc then
     add("carton run", table.unpack(wish.net
-      and { carton_program, "run", "--bare", "--share", "cgroup", rootfs, "/true" }
-      or { carton_program, "run", "--bare", "--share", "cgroup", "--share", "net", rootfs, "/true" }))
+      and { carton_program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup", rootfs,
+        "/true" }
+      or { carton_program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup", "--share",
+        "net", rootfs, "/true" }))
   end
   add("carton recipe", carton_program, recipe(name, wish))
   if has("bwrap") then
@@ -179,7 +182,8 @@ end
 local function loops(wish)
   local floor, ours = {}, {}
   local options = { rootfs = { { "mount.bind", source = rootfs, target = "/", recursive = true } },
-    args = { "/true" }, namespaces = { cgroup = "host", net = wish.net and true or "host" } }
+    args = { "/true" }, namespaces = { cgroup = "host", net = wish.net and true or "host" },
+    seccomp = false, keyring = "inherit" } -- what the others have not in these tables
   for _ = 1, math.max(1, rounds // 10) do -- in turns, ten at a time
     for took in output(build .. "/bench/floor", wish.net and "-nl" or "-l", "10", rootfs, "/true")
       :gmatch("%S+") do
