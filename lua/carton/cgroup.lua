@@ -111,7 +111,7 @@ function methods:directory_of(pid)
   return directory
 end
 
---- Sleep until something holds; raise when it takes too long.
+-- Sleep until something holds; raise when it takes too long.
 local function wait_until(self, what, holds, watch)
   local deadline = host.monotonic() + 10
   local pause = 0.001
@@ -255,7 +255,7 @@ function methods:name()
   return directory and directory:name() or "cgroup"
 end
 
---- How a file is set back: whole, but for those with a line for each device.
+-- How a file is set back: whole, but for those with a line for each device.
 local function before_of(entry, before)
   local device = (entry.file == "io.max" or entry.file == "io.weight") and entry.value:match("^(%S+)")
   if not device then

@@ -11,7 +11,7 @@ local function refuse(file, why)
     message = why or "cgroup v1 has nothing that means this", hint = "a host with cgroup v2 has it" }
 end
 
---- What a value has to look like.
+-- What a value has to look like.
 local function matching(file, value, pattern)
   if not value:find(pattern) then
     core.error { op = "write", path = file, code = "EINVAL", text = value }
@@ -36,7 +36,7 @@ local function bytes(value)
   return value == "max" and "-1" or value
 end
 
---- v1 says "no limit" with the largest page-aligned number.
+-- v1 says "no limit" with the largest page-aligned number.
 local function from_bytes(text)
   local n = math.tointeger(tonumber(plain(text)))
   return n and (n >= (1 << 62) and "max" or tostring(n)) or nil
@@ -44,7 +44,7 @@ end
 
 local UNITS <const> = { [""] = 0, K = 10, M = 20, G = 30, T = 40 }
 
---- A number of bytes as the kernel reads it.
+-- A number of bytes as the kernel reads it.
 local function size_of(file, value)
   if value == "max" then
     return value
@@ -56,7 +56,7 @@ end
 
 local MEMORY <const>, BOTH <const> = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 
---- v1 limits memory and swap together, and never lets memory alone have more: what grows is set first.
+-- v1 limits memory and swap together, and never lets memory alone have more: what grows is set first.
 local function set_memory(dir, memory, both)
   local before = from_bytes(dir:read(BOTH))
   local grows = before ~= "max" and both > math.tointeger(before)
@@ -88,7 +88,7 @@ local function swap_max(group, file, value)
   group.swap = swap ~= "max" and swap or nil
 end
 
---- Together they must not be more than the groups above have: what is refused first may do second.
+-- Together they must not be more than the groups above have: what is refused first may do second.
 local function cpu_max(group, file, value)
   local dir = directory(group, file)
   local quota, period = matching(file, value, "^(%w+)%s*(%d*)$")
@@ -102,7 +102,7 @@ local function cpu_max(group, file, value)
   end
 end
 
---- The runtime spec's formula for shares (2 to 262144) and weight (1 to 10000), the other way round.
+-- The runtime spec's formula for shares (2 to 262144) and weight (1 to 10000), the other way round.
 local function cpu_weight(group, file, value)
   local weight = math.tointeger(tonumber((matching(file, value, "^(%d+)$"))))
   directory(group, file):write("cpu.shares",
@@ -244,7 +244,7 @@ local function io_stat(group)
   return #lines > 0 and table.concat(lines, "\n") or nil
 end
 
---- Limits by device, a line each, as io.max has them.
+-- Limits by device, a line each, as io.max has them.
 local function io_max_of(group)
   local dir = group.dirs.io
   if not dir then

@@ -15,7 +15,7 @@ local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
 local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
---- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
+-- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
 local function namespaces(fields)
   local wish = fields.namespaces or {}
   local new, joined = {}, {}
@@ -46,7 +46,7 @@ local function namespaces(fields)
   return new, joined
 end
 
---- A set of kinds as the kernel's words, in a fixed order.
+-- A set of kinds as the kernel's words, in a fixed order.
 local function names(set)
   local list = {}
   for _, kind in ipairs(KINDS) do
@@ -57,7 +57,7 @@ local function names(set)
   return list
 end
 
---- Facts that decide how a step has to be done.
+-- Facts that decide how a step has to be done.
 local function gather(fields)
   local new, joined = namespaces(fields)
   local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
@@ -77,7 +77,7 @@ local function gather(fields)
   return facts
 end
 
---- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
+-- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
 local function adapt(step, facts)
   local name, changed = step[1], nil
   if not facts.userns then
@@ -163,7 +163,7 @@ local function user_step(user, map)
   return { "privilege.user", user = name or tostring(user), group = group }
 end
 
---- The list of descriptors, and what tells the program their names: sd_listen_fds(3).
+-- The list of descriptors, and what tells the program their names: sd_listen_fds(3).
 local function descriptors(fields, fds, facts)
   local list, labels = { fds[1], fds[2], fds[3] }, {}
   for name in pairs(fields.descriptors or {}) do
@@ -183,7 +183,7 @@ local function descriptors(fields, fds, facts)
   }
 end
 
---- With cgroup v1 a process enters its groups itself, before anything else; a cgroup namespace begins
+-- With cgroup v1 a process enters its groups itself, before anything else; a cgroup namespace begins
 -- where it is when it is made.
 local function add_cgroup(add, facts, group)
   local directories = group and group.list or facts.files and facts.files.v1
@@ -236,7 +236,7 @@ local function add_namespaces(add, fields, facts, handles)
   end
 end
 
---- What a layout mounts before it has made the root would be made in the host's.
+-- What a layout mounts before it has made the root would be made in the host's.
 local function check_first(list)
   for _, step in ipairs(list) do
     local name = type(step) == "table" and tostring(step[1]) or ""
@@ -297,7 +297,7 @@ local function add_parameters(add, fields)
   end
 end
 
---- Connect the program: to a terminal, or to three descriptors; the named ones follow.
+-- Connect the program: to a terminal, or to three descriptors; the named ones follow.
 local function add_descriptors(add, fields, list, console)
   if not fields.terminal then
     add { "exec.setsid" } -- away from the caller's terminal
@@ -381,7 +381,7 @@ function compile.files(fields)
   return require("carton.limits").files(fields.limits, fields.cgroup)
 end
 
---- How far a container may divide what was handed over to it: the kernel has 65535 for all, and what is deep
+-- How far a container may divide what was handed over to it: the kernel has 65535 for all, and what is deep
 -- takes a descriptor a level to remove.
 local DIVISIONS <const> = { ["cgroup.max.depth"] = 32, ["cgroup.max.descendants"] = 1000 }
 
@@ -411,7 +411,7 @@ function compile.delegate(fields, group)
   group.unified:chown(outside(map and map.uids, host.euid()), outside(map and map.gids, host.egid()))
 end
 
---- For a plan that is only looked at: which directories of v1 would be entered.
+-- For a plan that is only looked at: which directories of v1 would be entered.
 local function foresee(fields)
   local files = compile.files(fields)
   if files and require("carton.cgroup").layout().version == 1 then

@@ -10,7 +10,7 @@ local container = {}
 local methods = {}
 local meta = { __name = "carton.container", __index = methods }
 
---- What each field may be; the rest is checked where it is used.
+-- What each field may be; the rest is checked where it is used.
 local known = {
   name = "string", rootfs = "string table", args = "table", env = "table", cwd = "string",
   path = "string", user = "string number table", hostname = "string", domainname = "string",
@@ -25,7 +25,7 @@ local known = {
   keyring = "string", label = "table", landlock = "table", no_userns = "boolean",
 }
 
---- Those of a further program.
+-- Those of a further program.
 local exec_known = {}
 for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
   "capabilities", "seccomp", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace",
@@ -33,7 +33,7 @@ for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin
   exec_known[name] = known[name]
 end
 
---- What can only be done in a new namespace.
+-- What can only be done in a new namespace.
 local own = {
   { "rootfs", "mnt" }, { "mounts", "mnt" }, { "devices", "mnt" }, { "readonly", "mnt" },
   { "idmap", "user" }, { "hostname", "uts" }, { "domainname", "uts" }, { "time_offsets", "time" },
@@ -75,12 +75,12 @@ local function check_kinds(fields)
   end
 end
 
---- The recipe's line that is running, as messages begin with it; empty when none is.
+-- The recipe's line that is running, as messages begin with it; empty when none is.
 local function place()
   return select(2, pcall(core.misuse, ""))
 end
 
---- Call a function; of what fails only now it is said where the container was described.
+-- Call a function; of what fails only now it is said where the container was described.
 local function located(c, f, ...)
   local ok, result = pcall(f, ...)
   if ok then
@@ -100,7 +100,7 @@ local function is_new(fields, kind)
   return value == nil or value == true or value == "new"
 end
 
---- What belongs to a namespace is never done to the host, and never left out.
+-- What belongs to a namespace is never done to the host, and never left out.
 local function check_own(fields)
   for _, pair in ipairs(own) do
     local name, kind = pair[1], pair[2]
@@ -132,7 +132,7 @@ local function check_hooks(on, known_hooks)
   end
 end
 
---- What a container and a further program in it have in common.
+-- What a container and a further program in it have in common.
 local function check_fields(fields, allowed, known_hooks, what)
   for key, value in pairs(fields) do
     local types = allowed[key]
@@ -271,7 +271,7 @@ function methods:compile()
   end)
 end
 
---- Open the namespaces that are joined.
+-- Open the namespaces that are joined.
 local function open_joined(joined, opened)
   local list = {}
   for _, kind in ipairs { "user", "cgroup", "ipc", "mnt", "net", "pid", "time", "uts" } do
@@ -306,7 +306,7 @@ local function sync_functions(c, compiled)
   }
 end
 
---- The cgroup that its limits ask for.
+-- The cgroup that its limits ask for.
 local function make_group(c)
   local files = compile.files(c.fields)
   if files then
@@ -318,7 +318,7 @@ local function make_group(c)
   return c.group
 end
 
---- What it used, before its cgroup is gone; whoever is left in there is killed.
+-- What it used, before its cgroup is gone; whoever is left in there is killed.
 local function leave_group(c)
   local group = c.group
   if not group then
@@ -330,7 +330,7 @@ local function leave_group(c)
   return stats
 end
 
---- What ends a container that nobody refers to any more. It is made after the handles of a launch, so that
+-- What ends a container that nobody refers to any more. It is made after the handles of a launch, so that
 -- it is collected before them: Lua manual, 2.5.3. A fork of the process that started it ends nothing.
 local guard_meta = { __gc = function(guard)
   local c = guard.container
@@ -348,7 +348,7 @@ local function call_started(c)
   end
 end
 
---- Spawn what `make` compiles, with everything that was opened for it closed again.
+-- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
   local stdio = require("carton.stdio")
   local prepared = located(c, stdio.prepare, c.fields)
@@ -408,7 +408,7 @@ function methods:start()
   return self
 end
 
---- What a further program has of the container unless it is said otherwise; its environment is added to.
+-- What a further program has of the container unless it is said otherwise; its environment is added to.
 local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "rlimits",
   "seccomp", "umask", "user" }
 
@@ -492,7 +492,7 @@ function methods:run()
   return self.status or self:wait()
 end
 
---- What the kernel keeps from the first process of a pid namespace: signals it has no handler for.
+-- What the kernel keeps from the first process of a pid namespace: signals it has no handler for.
 local function is_kept(c, signal)
   local number = core.exec.signal_number(signal)
   local new = c.compiled.facts.new

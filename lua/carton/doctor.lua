@@ -33,7 +33,7 @@ local function check_kernel(add)
   end
 end
 
---- Really make one of each, in a process that ends at once.
+-- Really make one of each, in a process that ends at once.
 local function check_namespaces(add)
   local root = host.euid() == 0
   for _, kind in ipairs { "user", "mnt", "pid", "net", "ipc", "uts", "cgroup" } do

@@ -99,7 +99,7 @@ function hierarchy.is_populated(directory)
   return found
 end
 
---- With v1 a process that was killed while it was frozen waits for a thaw: let it go.
+-- With v1 a process that was killed while it was frozen waits for a thaw: let it go.
 local function bury(child)
   local state = child:read("freezer.state")
   if not state or state:find("^THAWED") then
@@ -126,7 +126,7 @@ function hierarchy.remove_below(directory)
   hierarchy.walk(directory, function(child) child:remove() end)
 end
 
---- Remove what cartons that were killed left behind: it has a name that `create_in` gives, nobody holds its lock
+-- Remove what cartons that were killed left behind: it has a name that `create_in` gives, nobody holds its lock
 -- any more, and nobody lives in it.
 local swept = {}
 local function sweep(directory)
@@ -151,7 +151,7 @@ local function sweep(directory)
   end
 end
 
---- Make a group with a name that nobody has.
+-- Make a group with a name that nobody has.
 local function create_in(directory, label)
   sweep(directory)
   label = PREFIX .. (label or "group"):gsub("[^%w_.%-]", "_"):sub(1, 100)
@@ -174,7 +174,7 @@ local function words(text)
   return set
 end
 
---- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
+-- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
 local function move_aside(directory)
   for _ = 1, 10 do -- somebody may fork meanwhile
     local pids = words(directory:read("cgroup.procs"))
@@ -196,7 +196,7 @@ local function is_delegated(path)
   return host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")
 end
 
---- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
+-- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
 local function base()
   local root <close> = open_directory(MOUNT)
   if host.euid() == 0 and not root:read("cgroup.type") then
@@ -217,7 +217,7 @@ local function base()
   return directory, path
 end
 
---- Say which level has a controller and does not pass it on.
+-- Say which level has a controller and does not pass it on.
 local function fail_controller(path, name)
   while path ~= MOUNT do
     path = path:match("^(.*)/")

@@ -11,7 +11,7 @@ local function read(path)
   return file and file:read("l")
 end
 
---- The first part of a path that is missing, or that we may not search.
+-- The first part of a path that is missing, or that we may not search.
 local function walk(path)
   if type(path) ~= "string" or path:sub(1, 1) ~= "/" then
     return nil
@@ -85,13 +85,13 @@ end
 local versions = { clone3 = "5.3", openat2 = "5.6", mount_setattr = "5.12", close_range = "5.11",
   open_tree = "5.2", move_mount = "5.2", fsopen = "5.2" }
 
---- By call: `rules[call]` or by step; each gets the error and gives a sentence or nil.
+-- By call: `rules[call]` or by step; each gets the error and gives a sentence or nil.
 local by_code = {}
 
 local NO_LANDLOCK <const> = "Linux 5.13 has Landlock where it is built in and \"landlock\" is among those of the boot "
   .. "parameter lsm=; optional = true does without it"
 
---- A container's own filter answers in the kernel's place.
+-- A container's own filter answers in the kernel's place.
 local function is_filtered()
   local file <close> = io.open("/proc/self/status")
   return file and file:read("a"):find("\nSeccomp:%s+2") ~= nil

@@ -32,7 +32,7 @@ function idmap.subordinate(path, user, uid)
   return ranges
 end
 
---- Put ranges one after the other, beginning at a container's id.
+-- Put ranges one after the other, beginning at a container's id.
 local function lay(map, ranges, from)
   for _, range in ipairs(ranges) do
     map[#map + 1] = { container_id = from, host_id = range.first, size = range.count }
@@ -41,7 +41,7 @@ local function lay(map, ranges, from)
   return map
 end
 
---- Map the caller to one id and the subordinate ranges to all others from 0 on.
+-- Map the caller to one id and the subordinate ranges to all others from 0 on.
 local function lay_around(own, id, ranges)
   local map, at = {}, 0
   for _, range in ipairs(ranges) do

@@ -7,7 +7,7 @@ local json = {}
 local names = { ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t",
   ['"'] = '\\"', ["\\"] = "\\\\" }
 
---- Bytes that are no UTF-8 become U+FFFD: a path may hold anything, JSON may not.
+-- Bytes that are no UTF-8 become U+FFFD: a path may hold anything, JSON may not.
 local function clean(text)
   local parts, at = {}, 1
   while at <= #text do
@@ -51,7 +51,7 @@ local function encode_object(object)
   return "{" .. table.concat(parts, ", ") .. "}"
 end
 
---- Entries 1 to n and no other, or none at all.
+-- Entries 1 to n and no other, or none at all.
 local function is_list(value)
   local count = 0
   for _ in pairs(value) do
@@ -60,7 +60,7 @@ local function is_list(value)
   return count == #value
 end
 
---- As short as it can be without becoming another number.
+-- As short as it can be without becoming another number.
 local function float(value)
   local text = ("%.14g"):format(value)
   return tonumber(text) == value and text or ("%.17g"):format(value)

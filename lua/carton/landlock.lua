@@ -104,7 +104,7 @@ function landlock.step(wish)
   return step
 end
 
---- Since when Linux has what.
+-- Since when Linux has what.
 local since = { "5.13", "5.19", "6.2", "6.7", "6.10", "6.12" }
 local has = { "files", "refer", "truncate", "TCP ports", "ioctl_dev", "scopes" }
 

@@ -71,7 +71,7 @@ local function set(name)
   end
 end
 
---- The device that a path or "MAJOR:MINOR" names.
+-- The device that a path or "MAJOR:MINOR" names.
 local function device(name)
   if name:find("^%d+:%d+$") then
     return name
@@ -118,7 +118,7 @@ local function add_io(add, io)
   end
 end
 
---- What each limit is called by the kernel, in the order in which they are set.
+-- What each limit is called by the kernel, in the order in which they are set.
 local simple = {
   { "cpuset_mems", "cpuset.mems", set("cpuset_mems") },
   { "cpuset", "cpuset.cpus", set("cpuset") },

@@ -117,7 +117,7 @@ function methods:container(c, call)
   return token
 end
 
---- Watchers in the order they came, as `exec.poll` takes them.
+-- Watchers in the order they came, as `exec.poll` takes them.
 local function collect(self)
   local list, polls = {}, {}
   for token in pairs(self.watchers) do

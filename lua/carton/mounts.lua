@@ -17,7 +17,7 @@ for _, name in ipairs { "private", "rprivate", "slave", "rslave", "shared", "rsh
   propagations[name] = true
 end
 
---- File systems that have a primitive of their own, and the parameters that are fields of it.
+-- File systems that have a primitive of their own, and the parameters that are fields of it.
 local own = {
   tmpfs = { size = "size", mode = "mode", nr_inodes = "inodes", inodes = "inodes" },
   proc = { subset = "subset", hidepid = "hidepid", gid = "gid" },
@@ -77,7 +77,7 @@ function mounts.parse(text)
   return { source = parts[1], target = parts[2] or parts[1], options = options }
 end
 
---- Sort options into what the primitives call them.
+-- Sort options into what the primitives call them.
 local function sort_options(options)
   local sorted = { options = {}, data = {} }
   for _, option in ipairs(options or {}) do
@@ -99,7 +99,7 @@ local function sort_options(options)
   return sorted
 end
 
---- What each kind of mount may be told; the options that are words for a field likewise.
+-- What each kind of mount may be told; the options that are words for a field likewise.
 local known = {
   bind = { type = 1, source = 1, target = 1, options = 1, idmap = 1, tree = 1, optional = 1, create = 1,
     nofollow = 1, propagation = 1 },

@@ -6,7 +6,7 @@ local plan = {}
 
 local SHOWN <const> = 60 -- bytes of a content
 
---- What a step is about comes first, the rest by name.
+-- What a step is about comes first, the rest by name.
 local first = { "source", "tree", "target", "path", "name", "kinds", "args" }
 local rank = {}
 for i, name in ipairs(first) do
@@ -45,7 +45,7 @@ local function sorted_keys(value)
   return keys
 end
 
---- Instructions mean nothing to a reader: how many there are does, and whether they are the same.
+-- Instructions mean nothing to a reader: how many there are does, and whether they are the same.
 local function is_program(step, key)
   return key == "program" and step[1] == "privilege.seccomp" and type(step[key]) == "string"
 end
@@ -145,7 +145,7 @@ local function lines_of(compiled)
   return lines
 end
 
---- Lengths of the longest common subsequences of what is left of both.
+-- Lengths of the longest common subsequences of what is left of both.
 local function measure(a, b)
   local lengths = {}
   for i = #a + 1, 1, -1 do

@@ -193,7 +193,7 @@ local GROUP <const> = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
 local HOSTS <const> = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
 local NSSWITCH <const> = "passwd: files\ngroup: files\nhosts: files dns\n"
 
---- What programs of the host's /usr read from the host's /etc, as far as it is there.
+-- What programs of the host's /usr read from the host's /etc, as far as it is there.
 local borrowed = {
   "alternatives", "ca-certificates", "ca-certificates.conf", "fonts", "ld.so.cache", "ld.so.conf",
   "ld.so.conf.d", "localtime", "pki", "protocols", "services", "ssl/certs", "ssl/openssl.cnf",

@@ -33,7 +33,7 @@
 local core = require("carton.core")
 local seccomp = {}
 
---- Capabilities that open something in the default profile.
+-- Capabilities that open something in the default profile.
 local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE",
   "SYS_NICE", "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
 
@@ -99,7 +99,7 @@ local function evaluate(text, path)
   return value
 end
 
---- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.
+-- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.
 local function source(wish)
   if type(wish) == "table" then
     return { name = wish.name or (wish.program and "program" or "table"), value = wish }
@@ -215,7 +215,7 @@ function seccomp.text(program)
   return require("carton.seccomp.bpf").text(program, errno_name)
 end
 
---- What a rule's tests look like.
+-- What a rule's tests look like.
 local function test_text(test)
   local argument = ("argument %d"):format(test.index)
   if test.mask ~= -1 then

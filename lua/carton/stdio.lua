@@ -46,7 +46,7 @@ function stdio.word(name, value)
     name == "stdin" and "a string, { data = }" or "\"capture\"")
 end
 
---- Give our end of a pipe to the loop, the other to the program.
+-- Give our end of a pipe to the loop, the other to the program.
 local function pipe(prepared, name, stream)
   local reader, writer = exec.pipe()
   local ours, theirs = reader, writer

@@ -10,7 +10,7 @@ local FORWARDED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1",
 local BLOCKED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP",
   "SIGWINCH" }
 
---- What a terminal has to get back, whatever happens.
+-- What a terminal has to get back, whatever happens.
 local function give_back(guard)
   if guard.saved then
     guard.descriptor:restore(guard.saved)
@@ -49,7 +49,7 @@ local function copy_size(from, to)
   end
 end
 
---- Pass bytes from the caller's terminal in, and take no more from there than the container's takes.
+-- Pass bytes from the caller's terminal in, and take no more from there than the container's takes.
 local function watch_input(session)
   local loop, input, near = session.loop, session.input, session.near
   local pending, last, reading, writing = "", "\n", nil, nil
@@ -89,7 +89,7 @@ local function watch_input(session)
   reading = loop:watch(input, "r", read)
 end
 
---- Write all of it, also to what does not block; an error is kept for the end.
+-- Write all of it, also to what does not block; an error is kept for the end.
 local function write_all(session, data)
   local at = 1
   while at <= #data do
@@ -105,7 +105,7 @@ local function write_all(session, data)
   end
 end
 
---- Pass bytes from the container out; true while there is more.
+-- Pass bytes from the container out; true while there is more.
 local function pass_output(session)
   local data = session.near:read()
   if data and session.output then
@@ -114,7 +114,7 @@ local function pass_output(session)
   return data
 end
 
---- Stop the program, then ourselves; from here it goes on when the shell says so.
+-- Stop the program, then ourselves; from here it goes on when the shell says so.
 local function stop(session)
   local c = session.container
   give_back(session.raw)

@@ -7,7 +7,7 @@ local stdio = require("carton.stdio")
 local monotonic = core.host.monotonic
 local wait = {}
 
---- Children of ours that joined a pid namespace. Its first process has not ended before all others are reaped,
+-- Children of ours that joined a pid namespace. Its first process has not ended before all others are reaped,
 -- so whoever waits for one reaps these too; how they ended is kept by their handles: pid_namespaces(7).
 local guests = setmetatable({}, { __mode = "k" })
 
@@ -62,7 +62,7 @@ local function earlier(a, b)
   return a and b and math.min(a, b) or a or b
 end
 
---- What to poll for, and whose it is.
+-- What to poll for, and whose it is.
 local function collect(containers)
   local polls, owners, deadline = {}, {}, nil
   for _, c in ipairs(containers) do

@@ -26,7 +26,7 @@ function command.has_colour(fd)
   return yes
 end
 
---- Set the global `arg` as lua does.
+-- Set the global `arg` as lua does.
 local function set_arg(argv, from)
   arg = { [0] = argv[from] } -- luacheck: ignore 111
   for i = from + 1, #argv do
@@ -34,7 +34,7 @@ local function set_arg(argv, from)
   end
 end
 
---- What a recipe's returned value means as an exit status.
+-- What a recipe's returned value means as an exit status.
 local function conclude(result, run)
   if require("carton").is_container(result) then
     if result.status then
@@ -57,7 +57,7 @@ local function foreground(c)
   return require("carton.terminal").foreground(c).code
 end
 
---- A variable that has to be closed: in its scope `return carton.container { ... }` is no tail call, which would
+-- A variable that has to be closed: in its scope `return carton.container { ... }` is no tail call, which would
 -- take the recipe's line out of the messages about these fields.
 local PREFIX <const> = "local carton_recipe <close> = nil; "
 
@@ -75,7 +75,7 @@ local function load_text(text, name)
   return chunk
 end
 
---- As loadfile: a byte order mark and a first line that begins with # are left out.
+-- As loadfile: a byte order mark and a first line that begins with # are left out.
 local function load_recipe(path)
   local file, message = io.stdin, nil
   if path ~= "-" then
@@ -135,7 +135,7 @@ local function is_others(stat)
   return (stat.uid ~= 0 and stat.uid ~= host.euid()) or tonumber(stat.mode:sub(-1), 8) & 2 ~= 0
 end
 
---- A user's own command; refused when somebody else could have written it.
+-- A user's own command; refused when somebody else could have written it.
 local function own_command(name)
   if not name:find("^[%w_-]+$") then
     return nil
@@ -194,7 +194,7 @@ local function rest(argv, i)
   return table.move(argv, i, #argv, 1, {})
 end
 
---- What the first argument means.
+-- What the first argument means.
 local function dispatch(argv, i)
   local first = argv[i]
   if first == nil then
@@ -246,7 +246,7 @@ function command.status_of(err)
   return SETUP
 end
 
---- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
+-- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
 local function clean(text)
   local parts, at = {}, 1
   while at <= #text do

@@ -18,7 +18,7 @@ local function index(list)
   return known
 end
 
---- The long option that was meant by one that there is not.
+-- The long option that was meant by one that there is not.
 local function meant(known, name)
   local long = {}
   for other in pairs(known) do
@@ -50,7 +50,7 @@ local function store(values, option, value)
   end
 end
 
---- One argument of the form --name, --name=value, -n, -nm or -nvalue; gives how many were used.
+-- One argument of the form --name, --name=value, -n, -nm or -nvalue; gives how many were used.
 local function take(command, known, values, argv, i)
   local text = argv[i]
   local name, inline = text:match("^(%-%-[^=]+)=(.*)$")

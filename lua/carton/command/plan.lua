@@ -20,7 +20,7 @@ local function all_options()
   return list
 end
 
---- The containers that a recipe starts or returns, also when it raises later because nothing has really run.
+-- The containers that a recipe starts or returns, also when it raises later because nothing has really run.
 local function containers_of(operands)
   local command, container = require("carton.command"), require("carton.container")
   local list = {}

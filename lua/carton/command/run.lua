@@ -91,7 +91,7 @@ local function resources_of(values)
   return next(limits) and limits or nil
 end
 
---- The words of --landlock as the field of that name.
+-- The words of --landlock as the field of that name.
 local function landlock_of(list)
   local wish
   local paths = { read = true, write = true, execute = true, device = true }
@@ -244,7 +244,7 @@ function run.container(values, operands)
   }
 end
 
---- Open the files that are to be written before anything runs.
+-- Open the files that are to be written before anything runs.
 local function open_reports(values)
   local kind = values.trace == true and "text" or values.trace
   if kind and kind ~= "text" and kind ~= "json" and kind ~= "svg" then
@@ -281,7 +281,7 @@ local function write_status(reports, values, status)
   end
 end
 
---- What failed is in the status file, too: `cause` is "setup".
+-- What failed is in the status file, too: `cause` is "setup".
 local function on_failure(reports, values)
   return setmetatable({}, { __close = function(_, err)
     if err ~= nil then
@@ -292,7 +292,7 @@ local function on_failure(reports, values)
   end })
 end
 
---- Run a container in the foreground and say what was asked about it.
+-- Run a container in the foreground and say what was asked about it.
 local function foreground(c, reports, values)
   if not c.process then
     c.fields.trace = reports.kind and true or c.fields.trace

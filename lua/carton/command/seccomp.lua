@@ -17,7 +17,7 @@ seccomp.options = {
   { "--json", help = "as JSON" },
 }
 
---- Words that people have in mind rather than numbers.
+-- Words that people have in mind rather than numbers.
 local WORDS <const> = {
   AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, AF_NETLINK = 16, AF_PACKET = 17, AF_ALG = 38, AF_VSOCK = 40,
   CLONE_NEWTIME = 0x80, CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_THREAD = 0x10000,
@@ -30,7 +30,7 @@ local function fail(format, ...)
   error({ usage = true, message = format:format(...) .. "; see carton help seccomp" }, 0)
 end
 
---- Options may come before, between and after the operands; a negative number is no option.
+-- Options may come before, between and after the operands; a negative number is no option.
 local function parse(argv)
   local values, operands, rest = {}, {}, argv
   while rest[1] do

@@ -54,7 +54,7 @@ function bpf.instructions(program)
   return list
 end
 
---- What a filter returns, by the upper half: seccomp(2).
+-- What a filter returns, by the upper half: seccomp(2).
 local returned = {
   [0x80000000] = "kill", [0x00000000] = "kill_thread", [0x00030000] = "trap", [0x00050000] = "errno",
   [0x7fc00000] = "notify", [0x7ff00000] = "trace", [0x7ffc0000] = "log", [0x7fff0000] = "allow",

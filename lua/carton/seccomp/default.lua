@@ -8,7 +8,7 @@
 
 local EPERM <const> = { "errno", "EPERM" }
 
---- By purpose; a name that an architecture lacks is none there.
+-- By purpose; a name that an architecture lacks is none there.
 local allowed = {
   { why = "files: open, read, write, look at", names = [[
     read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2 creat close
@@ -73,7 +73,7 @@ local allowed = {
   { why = "random bytes", names = "getrandom" },
 }
 
---- What a capability is for, when the container has it; refused without. `nestable` is none: it stands for a root
+-- What a capability is for, when the container has it; refused without. `nestable` is none: it stands for a root
 -- that says so, in which containers shall run without any of the outer one's capabilities.
 local privileged = {
   { why = "mounting, which could undo masked paths", caps = { { "SYS_ADMIN" }, { "nestable" } }, names = [[
@@ -103,7 +103,7 @@ local privileged = {
     mbind set_mempolicy get_mempolicy migrate_pages move_pages set_mempolicy_home_node ]] },
 }
 
---- Refused to everybody.
+-- Refused to everybody.
 local refused = {
   { why = "page faults handled by the program make races in the kernel easy to win", names = "userfaultfd" },
   { why = "input and output past the filter", names = "io_uring_setup io_uring_enter io_uring_register" },
@@ -140,7 +140,7 @@ for _, entry in ipairs(refused) do
   rules[#rules + 1] = { names = words(entry.names), action = EPERM, why = entry.why }
 end
 
---- What depends on arguments.
+-- What depends on arguments.
 for _, rule in ipairs {
   { names = { "clone", "clone3", "unshare", "listmount", "statmount", "listns" }, action = "allow",
     caps = { "SYS_ADMIN" }, why = "new namespaces, for containers inside" },

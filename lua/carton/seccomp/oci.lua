@@ -24,7 +24,7 @@ local function fail(format, ...)
   require("carton.core").misuse("seccomp: " .. format:format(...))
 end
 
---- What JSON calls null is nothing.
+-- What JSON calls null is nothing.
 local function given(value)
   return type(value) ~= "userdata" and value or nil
 end
@@ -37,7 +37,7 @@ local function list_of(value, what)
   return value
 end
 
---- JSON has no integers: what is above 2^53 came through a float, and only "all bits" is still sure.
+-- JSON has no integers: what is above 2^53 came through a float, and only "all bits" is still sure.
 local function integer(value, what)
   local number = math.tointeger(value)
   if value == 2.0 ^ 64 then
@@ -72,7 +72,7 @@ local function argument(arg, what)
   return test
 end
 
---- The tests of a rule: of one argument tested twice, as engines have it, one test suffices.
+-- The tests of a rule: of one argument tested twice, as engines have it, one test suffices.
 local function groups(args, what)
   local tests, seen, twice = {}, {}, false
   for i, arg in ipairs(args) do

@@ -42,7 +42,7 @@ local function errno_of(name, given, what)
   return number
 end
 
---- What a filter returns for an action as a profile writes it: `"allow"` or `{ "errno", "ENOSYS" }`.
+-- What a filter returns for an action as a profile writes it: `"allow"` or `{ "errno", "ENOSYS" }`.
 local function action_of(action, options, what)
   local name, data = action, nil
   if type(action) == "table" then
@@ -154,7 +154,7 @@ local function is_meant(rule, options)
     and not (rule.before_kernel and version(options.kernel) >= version(rule.before_kernel))
 end
 
---- A list of values stands for as many tests, one of which has to hold: one alternative for each.
+-- A list of values stands for as many tests, one of which has to hold: one alternative for each.
 local function alternatives(args)
   local list = { {} }
   for _, arg in ipairs(args) do
@@ -224,7 +224,7 @@ function profile.chains(data, arch, options)
   return chains, default, last
 end
 
---- The same as a list of ranges: `{ from =, chain =, key = }`, each up to the next.
+-- The same as a list of ranges: `{ from =, chain =, key = }`, each up to the next.
 local function ranges(data, arch, options)
   local chains, default, last = profile.chains(data, arch, options)
   local newer = data.newer and { { tests = {}, action = action_of(data.newer, options, "newer") } } or default
@@ -262,7 +262,7 @@ local function ranges(data, arch, options)
   return list
 end
 
---- Ranges that a single number interrupts stay one: `{ from =, key =, chain =, except = {...} }`.
+-- Ranges that a single number interrupts stay one: `{ from =, key =, chain =, except = {...} }`.
 local function units(list)
   local joined, i = {}, 1
   while i <= #list do
@@ -281,7 +281,7 @@ local function units(list)
   return joined
 end
 
---- Code is made from its end to its beginning, where all that is jumped to is known already. A place is counted
+-- Code is made from its end to its beginning, where all that is jumped to is known already. A place is counted
 -- from the end: 1 is the last instruction.
 local function emitter()
   local code, returns = {}, {}
@@ -292,12 +292,12 @@ local function emitter()
     return #code
   end
 
-  --- How far it is to a place from the instruction that is put next.
+  -- How far it is to a place from the instruction that is put next.
   local function distance(place)
     return #code - place
   end
 
-  --- The place of a target that can be reached even when `more` instructions come in between: one that was made,
+  -- The place of a target that can be reached even when `more` instructions come in between: one that was made,
   -- or another of its kind.
   local function reach(target, more)
     local place = target.value and returns[target.value] or target.place
@@ -336,7 +336,7 @@ local function emitter()
   return self
 end
 
---- Half of an argument that has to be equal, up to a mask.
+-- Half of an argument that has to be equal, up to a mask.
 local function emit_half(out, test, high, wide, yes, no)
   local shift = high and 32 or 0
   local mask, value = test.mask >> shift & LAST, test.value >> shift & LAST
@@ -354,7 +354,7 @@ local function emit_half(out, test, high, wide, yes, no)
   return out.load(bpf.argument(test.index, high))
 end
 
---- One test of an argument; gives where it begins.
+-- One test of an argument; gives where it begins.
 local function emit_test(out, test, wide, yes, no)
   local op = test.op
   if op == "!=" or op == "<" or op == "<=" then
@@ -375,7 +375,7 @@ local function emit_test(out, test, wide, yes, no)
   return out.load(bpf.argument(test.index, true))
 end
 
---- A chain of rules; gives where it begins.
+-- A chain of rules; gives where it begins.
 local function emit_chain(out, chain, wide)
   local target = { value = chain[#chain].action }
   for i = #chain - 1, 1, -1 do

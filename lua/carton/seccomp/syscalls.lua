@@ -5,7 +5,7 @@
 -- @module carton.seccomp.syscalls
 local syscalls = {}
 
---- Names in the order of their numbers; a number says where the next name stands.
+-- Names in the order of their numbers; a number says where the next name stands.
 local text = {
   -- these are the same everywhere
   common = [[
