@@ -9,6 +9,7 @@
 
 #include <lauxlib.h>
 
+#include "apart.h"
 #include "error.h"
 #include "handle.h"
 #include "names.h"
@@ -27,6 +28,17 @@ void carton_newarena(lua_State *L, struct carton_arena *arena)
 	arena->anchor = lua_gettop(L);
 }
 
+static void *new_chunk(struct carton_arena *arena, size_t size)
+{
+	void *block;
+
+	if (arena->apart)
+		return carton_new_apart(arena->L, arena->apart, size);
+	block = lua_newuserdatauv(arena->L, size, 0);
+	lua_rawseti(arena->L, arena->anchor, (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
+	return block;
+}
+
 void *carton_alloc(struct carton_arena *arena, size_t size)
 {
 	void *block;
@@ -35,9 +47,7 @@ void *carton_alloc(struct carton_arena *arena, size_t size)
 	if (size > arena->left) {
 		size_t chunk = size > 2048 ? size : 4096;
 
-		block = lua_newuserdatauv(arena->L, chunk, 0);
-		lua_rawseti(arena->L, arena->anchor,
-		            (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
+		block = new_chunk(arena, chunk);
 		if (chunk == size) { /* a block of its own; the present chunk goes on */
 			memset(block, 0, size);
 			return block;

@@ -10,7 +10,10 @@
 
 struct carton_handle;
 
-/* Memory for a plan: userdata chunks that never move, held by one Lua table with all handles. */
+struct carton_apart;
+
+/* Memory for a plan: chunks that never move, of userdata or apart from all that is Lua's, and one
+ * Lua table that holds the former, and all handles. */
 struct carton_arena {
 	lua_State *L;
 	int anchor; /* stack index of the table */
@@ -21,6 +24,7 @@ struct carton_arena {
 	lua_Integer index;           /* of the step in its plan, 0: none */
 	struct carton_handle *image; /* the init in memory, made for an exec step; or NULL */
 	bool lazy;                   /* a shield is chosen later */
+	struct carton_apart *apart;  /* where chunks come from, or NULL: userdata */
 	bool absent;                 /* the field was not given: its fallback is on top */
 };
 

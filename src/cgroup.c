@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Entering cgroups: the perform side of `cgroup.*`. */
+#include <linux/errno.h>
+
 #include "sys.h"
 
 #include "step.h"
@@ -11,9 +13,16 @@ int carton_cgroup_enter(struct carton_context *ctx, const void *fields)
 	const struct step_cgroup_enter *f = fields;
 
 	for (uint32_t i = 0; i < f->cgroups.count; i++) {
-		long fd = sys_openat(f->cgroups.items[i], "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+		long fd = -ENOENT;
 		long r;
 
+		/* A new process is one thread. v1 moves the thread that asks without stopping every
+		 * fork of the host, which can take milliseconds; v2 has no such file. */
+		if (ctx->fresh)
+			fd = sys_openat(f->cgroups.items[i], "tasks", O_WRONLY | O_CLOEXEC, 0);
+		if (fd == -ENOENT)
+			fd = sys_openat(f->cgroups.items[i], "cgroup.procs", O_WRONLY | O_CLOEXEC,
+			                0);
 		if (fd < 0)
 			return carton_fail(ctx, CARTON_CALL_OPEN, fd);
 		r = sys_write((int)fd, "0", 1); /* whoever writes it: cgroups(7) */

@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "apart.h"
 #include "carton.h"
 #include "modules.h"
 #include "step.h"
@@ -82,10 +84,12 @@ static int protected_main(lua_State *L)
  * that is done with the page. Whatever does not fit comes from malloc(3). */
 #define ARENA_SIZE    (512 << 10)
 #define ARENA_PRESENT (256 << 10)
+#define PLANS_SIZE    (32 << 10)
 
 static struct {
+	_Alignas(4096) char plans[PLANS_SIZE];
+	char memory[ARENA_SIZE];
 	size_t used;
-	_Alignas(4096) char memory[ARENA_SIZE];
 } arena;
 
 #ifndef MADV_POPULATE_WRITE
@@ -102,7 +106,27 @@ static void make_present(void)
 		(uintptr_t)__GNU_EH_FRAME_HDR - (uintptr_t)__ehdr_start; /* text, constants */
 
 	madvise((void *)(uintptr_t)__ehdr_start, image, MADV_POPULATE_READ);
-	madvise(arena.memory, ARENA_PRESENT, MADV_POPULATE_WRITE);
+	madvise(arena.plans, PLANS_SIZE + ARENA_PRESENT, MADV_POPULATE_WRITE);
+}
+
+static char *heap; /* where that of the C library begins */
+
+/* A child that has memory of its own needs plans and nothing of Lua's: what it had a copy of would
+ * be copied once more at our next write to each page, at the price of a trap. */
+static void hide_lua(bool hidden)
+{
+	int advice = hidden ? MADV_DONTFORK : MADV_DOFORK;
+
+	madvise(arena.memory, sizeof(arena.memory), advice);
+	madvise(heap, (size_t)((char *)sbrk(0) - heap), advice);
+}
+
+static void set_memory_apart(void)
+{
+	make_present();
+	heap = (char *)(((uintptr_t)sbrk(0) + 4095) & ~(uintptr_t)4095);
+	carton_give_apart(arena.plans, PLANS_SIZE);
+	carton_hide_lua = hide_lua;
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -173,7 +197,7 @@ int main(int argc, char *argv[])
 	lua_State *L;
 	int status = CARTON_EXIT_SETUP;
 
-	make_present();
+	set_memory_apart();
 	if (keep_standard_descriptors() < 0)
 		return status;
 	if (getauxval(AT_SECURE)) { /* whoever names the recipe would be who owns the program */

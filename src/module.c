@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 
+#include "apart.h"
 #include "error.h"
 #include "plan_lua.h"
 #include "primitive.h"
@@ -29,6 +30,7 @@ static void new_table(lua_State *L, const char *name, void (*open)(lua_State *L)
 static void open_exec(lua_State *L)
 {
 	carton_open_spawn(L);
+	carton_open_apart(L);
 	carton_open_process(L);
 	carton_open_descriptor(L);
 	lua_getfield(L, -1, "exec"); /* exec here: replace the calling program */

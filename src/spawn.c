@@ -17,6 +17,7 @@ side).
 
 #include <lauxlib.h>
 
+#include "apart.h"
 #include "error.h"
 #include "init_image.h"
 #include "names.h"
@@ -295,6 +296,7 @@ static void share_memory(lua_State *L, struct spawn *s, struct clone_args *args)
 static long clone_blocked(struct clone_args args, const struct carton_plan *plan, bool share,
                           struct carton_process *process)
 {
+	bool hide = !share && carton_hide_lua;
 	sigset_t all, before;
 	int pidfd = -1;
 	long pid;
@@ -303,7 +305,11 @@ static long clone_blocked(struct clone_args args, const struct carton_plan *plan
 	/* no handler of ours may run in the child, on its stack and in our memory */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
+	if (hide)
+		carton_hide_lua(true);
 	pid = clone_child(&args, plan, share);
+	if (hide)
+		carton_hide_lua(false);
 	if (pid > 0) {
 		process->handle.fd = pidfd;
 		process->pid = (pid_t)pid;
@@ -410,12 +416,18 @@ int carton_spawn(lua_State *L)
 {
 	struct carton_arena arena;
 	struct launch l = {.arena = &arena};
+	struct carton_apart *apart = NULL;
 	int top;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	luaL_checkstack(L, 40, NULL);
+	if (carton_hide_lua) {
+		apart = carton_new_apart_owner(L);
+		lua_toclose(L, lua_gettop(L));
+	}
 	carton_newarena(L, &arena);
+	arena.apart = apart;
 	arena.lazy = true;
 	read_fields(L, &arena, &l.fields);
 	/* not on the stack: an error in here leaves this function before the child is ended */

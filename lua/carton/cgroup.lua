@@ -220,6 +220,19 @@ function methods:remove()
   end
 end
 
+-- Where all has ended there is nothing to kill or to look for; the kernel removes no group that is in use.
+local function is_removed(self)
+  for _, directory in each(self) do
+    local ok, err = pcall(directory.remove, directory)
+    if not ok and err.code ~= "EBUSY" then
+      error(err, 0)
+    elseif not ok then
+      return false
+    end
+  end
+  return true
+end
+
 --- Kill what is in it, remove it, and close its handles; in a fork of the process that made it, only the latter.
 -- @function group:close
 function methods:close()
@@ -230,8 +243,10 @@ function methods:close()
   local ok, err = true, nil
   if self.owner == host.pid() then
     ok, err = pcall(function()
-      self:kill()
-      self:remove()
+      if not is_removed(self) then
+        self:kill()
+        self:remove()
+      end
     end)
   end
   for _, directory in each(self) do
