@@ -82,14 +82,15 @@ static int protected_main(lua_State *L)
 /* What a launch needs of memory: handed out once, from pages that one call makes present. A page
  * that is touched without being there costs a trap, which in a virtual machine is dearer than all
  * that is done with the page. Whatever does not fit comes from malloc(3). */
-#define ARENA_SIZE    (512 << 10)
+#define ARENA_SIZE    (1024 << 10)
 #define ARENA_PRESENT (256 << 10)
+#define ARENA_STEP    (64 << 10)
 #define PLANS_SIZE    (32 << 10)
 
 static struct {
 	_Alignas(4096) char plans[PLANS_SIZE];
 	char memory[ARENA_SIZE];
-	size_t used;
+	size_t used, present;
 } arena;
 
 #ifndef MADV_POPULATE_WRITE
@@ -107,6 +108,7 @@ static void make_present(void)
 
 	madvise((void *)(uintptr_t)__ehdr_start, image, MADV_POPULATE_READ);
 	madvise(arena.plans, PLANS_SIZE + ARENA_PRESENT, MADV_POPULATE_WRITE);
+	arena.present = ARENA_PRESENT;
 }
 
 static char *heap; /* where that of the C library begins */
@@ -159,6 +161,10 @@ static void *allocate(void *ud, void *block, size_t old, size_t size) /* lua_All
 	if (ARENA_USED && rounded >= size && rounded <= sizeof(arena.memory) - arena.used) {
 		p = arena.memory + arena.used;
 		arena.used += rounded;
+		while (arena.used > arena.present && arena.present < sizeof(arena.memory)) {
+			madvise(arena.memory + arena.present, ARENA_STEP, MADV_POPULATE_WRITE);
+			arena.present += ARENA_STEP;
+		}
 	} else {
 		p = malloc(size);
 	}

@@ -36,14 +36,29 @@ static void *find(const char *name)
 		return real arguments;                                                             \
 	}
 
+/* What every recipe needs sooner or later; from here on a double has no fraction. */
+#define WHOLE 0x1p52
+
+__attribute__((visibility("hidden"))) double floor(double x);
+double floor(double x)
+{
+	double whole = x > -WHOLE && x < WHOLE ? (double)(long long)x : x;
+
+	return whole > x ? whole - 1 : whole == x ? x : whole; /* x: of two zeros the one it was */
+}
+
+__attribute__((visibility("hidden"))) double ceil(double x);
+double ceil(double x)
+{
+	return -floor(-x);
+}
+
 FUNCTION(acos, (double x), (x))
 FUNCTION(asin, (double x), (x))
 FUNCTION(atan2, (double y, double x), (y, x))
-FUNCTION(ceil, (double x), (x))
 FUNCTION(cos, (double x), (x))
 FUNCTION(cosh, (double x), (x))
 FUNCTION(exp, (double x), (x))
-FUNCTION(floor, (double x), (x))
 FUNCTION(fmod, (double x, double y), (x, y))
 FUNCTION(log, (double x), (x))
 FUNCTION(log10, (double x), (x))

@@ -42,7 +42,7 @@ local function from_bytes(text)
   return n and (n >= (1 << 62) and "max" or tostring(n)) or nil
 end
 
-local UNITS <const> = { [""] = 0, K = 10, M = 20, G = 30, T = 40 }
+local UNITS <const> = { [""] = 1.0, K = 0x1p10, M = 0x1p20, G = 0x1p30, T = 0x1p40 }
 
 -- A number of bytes as the kernel reads it.
 local function size_of(file, value)
@@ -50,8 +50,8 @@ local function size_of(file, value)
     return value
   end
   local digits, unit = matching(file, value:upper(), "^(%d+)([KMGT]?)$")
-  local bytes_of = tonumber(digits) * 2.0 ^ UNITS[unit]
-  return bytes_of < 2 ^ 62 and math.floor(bytes_of) or "max"
+  local bytes_of = tonumber(digits) * UNITS[unit]
+  return bytes_of < 0x1p62 and math.floor(bytes_of) or "max"
 end
 
 local MEMORY <const>, BOTH <const> = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"

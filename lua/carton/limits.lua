@@ -6,7 +6,7 @@ local core = require("carton.core")
 local limits = {}
 
 local PERIOD <const> = 100000 -- microseconds, the kernel's own default
-local POWERS <const> = { [""] = 0, K = 10, M = 20, G = 30, T = 40 }
+local UNITS <const> = { [""] = 1.0, K = 0x1p10, M = 0x1p20, G = 0x1p30, T = 0x1p40 }
 
 local function fail(format, ...)
   core.misuse("limits: " .. format:format(...))
@@ -24,8 +24,8 @@ function limits.size(size, name)
     return size
   end
   local number, unit = tostring(size):upper():match("^(%d+%.?%d*)([KMGT]?)I?B?$")
-  local bytes = type(size) == "string" and number and tonumber(number) * 2.0 ^ POWERS[unit]
-  if not bytes or bytes >= 2 ^ 62 then
+  local bytes = type(size) == "string" and number and tonumber(number) * UNITS[unit]
+  if not bytes or bytes >= 0x1p62 then
     fail("field '%s': a size such as 1048576, \"512M\" or \"max\" expected, got %s", name or "size",
       type(size) == "string" and ("'%s'"):format(size) or tostring(size))
   end

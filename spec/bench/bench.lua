@@ -64,63 +64,132 @@ local rootfs = place .. "/rootfs"
 local function prepare()
   core.namespace.unshare { kinds = { "mnt" } }
   core.mount.propagation { propagation = "rprivate" }
-  output("mkdir", "-p", rootfs .. "/proc", rootfs .. "/dev", place .. "/state", place .. "/many")
+  output("mkdir", "-p", rootfs .. "/proc", rootfs .. "/dev", rootfs .. "/sys", place .. "/state", place .. "/many")
   output("cp", build .. "/bench/true", rootfs .. "/true")
-  if has("crun") and core.host.statfs("/sys/fs/cgroup").type ~= "cgroup2" then
-    -- crun refuses to start beside two cgroup hierarchies, even when told to leave them alone
-    core.mount.sysfs { target = "/sys" }
-    core.mount.tmpfs { target = "/sys/fs/cgroup" }
-    return true
+  if core.host.statfs("/sys/fs/cgroup").type ~= "cgroup2" then
+    -- crun and runc do not start beside two cgroup hierarchies: here they see those of v1 alone
+    local view = place .. "/cgroup"
+    output("mkdir", view)
+    core.mount.tmpfs { target = view }
+    for name in output("ls", "/sys/fs/cgroup"):gmatch("%S+") do
+      if read("/sys/fs/cgroup/" .. name .. "/cgroup.clone_children") ~= "" then
+        core.mount.bind { source = "/sys/fs/cgroup/" .. name, target = view .. "/" .. name }
+      end
+    end
+    core.mount.move { source = view, target = "/sys/fs/cgroup" }
   end
+end
+
+local CAPABILITIES <const> = require("carton.capability").default
+local MASKED <const>, READONLY <const> = { "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats",
+  "sched_debug", "scsi", "timer_list", "timer_stats" }, { "bus", "fs", "irq", "sys", "sysrq-trigger" }
+
+local function below(prefix, names)
+  local list = {}
+  for i, name in ipairs(names) do
+    list[i] = prefix .. name
+  end
+  return list
+end
+
+--- What the default profile allows, some of it whatever the arguments are, in the OCI's words.
+local function oci_profile()
+  local allow = require("carton.seccomp.bpf").encode("allow")
+  local chains = require("carton.seccomp.profile").chains(require("carton.seccomp").load("default").data,
+    core.architecture, { arch = core.architecture, capabilities = {}, kernel = core.host.uname().release,
+      errno = core.errno })
+  local allowed = {}
+  for name, number in pairs(require("carton.seccomp.syscalls").numbers(core.architecture)) do
+    local found = false
+    for _, link in ipairs(chains[number] or {}) do
+      found = found or link.action == allow
+    end
+    allowed[#allowed + 1] = found and name or nil
+  end
+  table.sort(allowed)
+  return { defaultAction = "SCMP_ACT_ERRNO", architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_X86" },
+    syscalls = { { names = allowed, action = "SCMP_ACT_ALLOW" } } }
+end
+
+--- What all that is on by default, and limits, are in a bundle.
+local function raise_walls(config)
+  local capabilities = below("CAP_", CAPABILITIES)
+  local function mount(destination, kind, ...)
+    table.insert(config.mounts, { destination = destination, type = kind, source = kind, options = { ... } })
+  end
+  mount("/dev", "tmpfs", "nosuid", "mode=755", "size=65536k")
+  mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+  mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k")
+  mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev")
+  mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro")
+  table.insert(config.linux.namespaces, { type = "cgroup" })
+  config.process.capabilities = { bounding = capabilities, permitted = capabilities, effective = capabilities }
+  config.linux.maskedPaths = below("/proc/", MASKED)
+  table.insert(config.linux.maskedPaths, "/sys/firmware")
+  config.linux.readonlyPaths = below("/proc/", READONLY)
+  config.linux.seccomp = oci_profile()
+  config.linux.cgroupsPath = "/carton-bench"
+  config.linux.resources = { memory = { limit = 268435456 }, cpu = { quota = 100000, period = 100000 },
+    pids = { limit = 64 } }
 end
 
 --- A bundle of the OCI runtimes with exactly these namespaces and mounts.
 local function bundle(name, wish)
   local path = place .. "/" .. name
+  local config = { ociVersion = "1.0.0", root = { path = rootfs }, hostname = "bench", mounts = {},
+    process = { terminal = false, user = { uid = 0, gid = 0 }, args = { "/true" }, env = { "PATH=/" }, cwd = "/",
+      noNewPrivileges = true }, linux = { namespaces = { { type = "mount" }, { type = "pid" }, { type = "uts" },
+      { type = "ipc" } } } }
   output("mkdir", "-p", path)
-  local kinds = '{"type":"mount"},{"type":"pid"},{"type":"uts"},{"type":"ipc"}'
-    .. (wish.net and ',{"type":"network"}' or "")
-  write(path .. "/config.json", ([[{"ociVersion":"1.0.0","process":{"terminal":false,
-    "user":{"uid":0,"gid":0},"args":["/true"],"env":["PATH=/"],"cwd":"/","noNewPrivileges":true},
-    "root":{"path":"%s"},"hostname":"bench","mounts":[%s],"linux":{"namespaces":[%s]}}]]):format(rootfs,
-    wish.proc and '{"destination":"/proc","type":"proc","source":"proc"}' or "", kinds))
+  if wish.net then
+    table.insert(config.linux.namespaces, { type = "network" })
+  end
+  if wish.proc then
+    config.mounts[1] = { destination = "/proc", type = "proc", source = "proc" }
+  end
+  if wish.walls then
+    raise_walls(config)
+  end
+  write(path .. "/config.json", require("carton.json").encode(config))
   return path
 end
 
+local WALLS <const> = [[return require("carton").container {
+  rootfs = %q, args = { "/true" }, limits = { memory = "256M", cpus = 1, pids = 64 } }]]
+local PLAIN <const> = [[return require("carton").container {
+  rootfs = { { "mount.bind", source = %q, target = "/", recursive = true }, %s },
+  args = { "/true" }, namespaces = { cgroup = "host", net = %s }, seccomp = false, keyring = "inherit" }]]
+
 local function recipe(name, wish)
   local path = place .. "/" .. name .. ".lua"
-  write(path, ([[return require("carton").container {
-    rootfs = { { "mount.bind", source = %q, target = "/", recursive = true }, %s },
-    args = { "/true" }, namespaces = { cgroup = "host", net = %s },
-    seccomp = false, keyring = "inherit" }]]):format(rootfs,
+  write(path, wish.walls and WALLS:format(rootfs) or PLAIN:format(rootfs,
     wish.proc and '{ "mount.proc", target = "/proc" }' or "", wish.net and "true" or '"host"'))
   return path
 end
 
 --- The same container for each program that can make it.
-local function commands(name, wish, hidden)
+local function commands(name, wish)
   local list = {}
   local function add(label, ...)
-    local args = {}
-    for _, word in ipairs { ... } do
-      args[#args + 1] = word or nil
-    end
-    list[#list + 1] = { label, args }
+    list[#list + 1] = { label, { ... } }
   end
-  local carton_program = build .. "/bin/carton"
+  local program = build .. "/bin/carton"
+  local path = bundle(name, wish)
   add("no container", rootfs .. "/true")
-  add("floor", table.unpack(wish.proc
-    and { build .. "/bench/floor", "-np", rootfs, "/true" }
-    or { build .. "/bench/floor", wish.net and "-n" or "--", rootfs, "/true" }))
-  if not wish.proc then
-    add("carton run", table.unpack(wish.net
-      and { carton_program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup", rootfs,
-        "/true" }
-      or { carton_program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup", "--share",
-        "net", rootfs, "/true" }))
+  if wish.walls then
+    add("floor", build .. "/bench/floor", "-npw", "-s", place .. "/filter", rootfs, "/true")
+    add("carton run", program, "run", "--memory", "256M", "--cpus", "1", "--pids", "64", rootfs, "/true")
+  elseif wish.proc then
+    add("floor", build .. "/bench/floor", "-np", rootfs, "/true")
+  else
+    add("floor", build .. "/bench/floor", wish.net and "-n" or "--", rootfs, "/true")
+    local args = { program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup" }
+    table.move(wish.net and {} or { "--share", "net" }, 1, 2, #args + 1, args)
+    table.move({ rootfs, "/true" }, 1, 2, #args + 1, args)
+    add("carton run", table.unpack(args))
   end
-  add("carton recipe", carton_program, recipe(name, wish))
-  if has("bwrap") then
+  add("carton recipe", program, recipe(name, wish))
+  if has("bwrap") and not wish.walls then -- it knows neither limits nor masked paths
     local args = { "bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--bind", rootfs, "/" }
     if wish.net then
       args[#args + 1] = "--unshare-net"
@@ -131,12 +200,11 @@ local function commands(name, wish, hidden)
     args[#args + 1] = "/true"
     add("bwrap", table.unpack(args))
   end
-  local path = bundle(name, wish)
   if has("crun") then
-    add("crun", "crun", "--root", place .. "/state/crun", "--cgroup-manager=disabled", "run", "-b", path,
-      name .. "-crun")
+    add("crun", "crun", "--root", place .. "/state/crun", "--cgroup-manager=" .. (wish.walls and "cgroupfs"
+      or "disabled"), "run", "-b", path, name .. "-crun")
   end
-  if has("runc") and wish.proc and not hidden then
+  if has("runc") and wish.proc then -- it has cgroups even where no limits are asked for
     add("runc", "runc", "--root", place .. "/state/runc", "run", "-b", path, name .. "-runc")
   end
   return list
@@ -181,12 +249,18 @@ end
 --- Launches from inside one program: the floor's own loop, and one recipe's.
 local function loops(wish)
   local floor, ours = {}, {}
-  local options = { rootfs = { { "mount.bind", source = rootfs, target = "/", recursive = true } },
+  local plain = { rootfs = { { "mount.bind", source = rootfs, target = "/", recursive = true } },
     args = { "/true" }, namespaces = { cgroup = "host", net = wish.net and true or "host" },
     seccomp = false, keyring = "inherit" } -- what the others have not in these tables
+  local options = wish.walls and { rootfs = rootfs, args = { "/true" },
+    limits = { memory = "256M", cpus = 1, pids = 64 } } or plain
   for _ = 1, math.max(1, rounds // 10) do -- in turns, ten at a time
-    for took in output(build .. "/bench/floor", wish.net and "-nl" or "-l", "10", rootfs, "/true")
-      :gmatch("%S+") do
+    local words = { wish.net and "-nl" or "-l" }
+    if wish.walls then
+      words = { "-npw", "-s", place .. "/filter", "-l" }
+    end
+    table.move({ "10", rootfs, "/true" }, 1, 3, #words + 1, words)
+    for took in output(build .. "/bench/floor", table.unpack(words)):gmatch("%S+") do
       floor[#floor + 1] = tonumber(took)
     end
     for _ = 1, 10 do
@@ -211,8 +285,8 @@ local function only(list, ...)
   return kept
 end
 
-local function growth(hidden)
-  local bare = only(commands("growth", {}, hidden), "no container", "floor", "carton run", "carton recipe")
+local function growth()
+  local bare = only(commands("growth", {}), "no container", "floor", "carton run", "carton recipe")
   show("one more mount on the host, no container running", measure(bare))
   for i = 1, 1000 do
     local path = place .. "/many/" .. i
@@ -240,18 +314,21 @@ local function main()
     error("bench needs root: crun, runc and bwrap do different things without", 0)
   end
   local ok = pcall(core.privilege.rlimits, { limits = { nofile = { soft = 16384, hard = 16384 } } })
-  local hidden = prepare()
+  prepare()
   local cpu = read("/proc/cpuinfo"):match("model name%s*:%s*([^\n]+)") or results.machine.machine
   results.cpu = cpu
   say("%s, Linux %s, %d rounds, in turns", cpu, results.machine.release, rounds)
-  show("namespaces mnt pid uts ipc", measure(commands("plain", {}, hidden)))
-  show("namespaces mnt pid uts ipc net", measure(commands("net", { net = true }, hidden)))
-  show("namespaces mnt pid uts ipc net, and /proc", measure(commands("proc", { net = true, proc = true },
-    hidden)))
+  show("namespaces mnt pid uts ipc", measure(commands("plain", {})))
+  show("namespaces mnt pid uts ipc net", measure(commands("net", { net = true })))
+  show("namespaces mnt pid uts ipc net, and /proc", measure(commands("proc", { net = true, proc = true })))
+  local walls = { net = true, proc = true, walls = true }
+  write(place .. "/filter", output(build .. "/bin/carton", "seccomp", "show", "--raw"))
+  show("all walls: the usual mounts, masked paths, seccomp, capabilities, limits", measure(commands("walls", walls)))
+  show("from inside one program: all walls", loops(walls))
   show("from inside one program: mnt pid uts ipc", loops {})
   show("from inside one program: mnt pid uts ipc net", loops { net = true })
   if ok then
-    growth(hidden)
+    growth()
   end
   if as_json then
     print(require("carton.json").encode(results))
