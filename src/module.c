@@ -5,6 +5,7 @@
 #include <lauxlib.h>
 
 #include "error.h"
+#include "listener.h"
 #include "plan_lua.h"
 #include "primitive.h"
 #include "process.h"
@@ -31,6 +32,7 @@ static void open_exec(lua_State *L)
 	carton_open_spawn(L);
 	carton_open_process(L);
 	carton_open_descriptor(L);
+	carton_open_listener(L);
 	lua_getfield(L, -1, "exec"); /* exec here: replace the calling program */
 	lua_setfield(L, -2, "replace");
 }
