@@ -241,8 +241,8 @@ process does from here to its program is answered by itself.
 @tparam[opt={}] {string,...} fields.calls what it asks about, for plans
 @tparam[opt=false] boolean fields.log as of `seccomp`
 @tparam[opt=false] boolean fields.spec_allow
-@raise `carton.error`: `EBUSY` a filter from outside has a listener already, `E2BIG` too long, and as
-of `seccomp`; `EINVAL` also a kernel without SECCOMP_RET_USER_NOTIF
+@raise `carton.error`: `EBUSY` a filter from outside has a listener already, `E2BIG` too long, and
+as of `seccomp`; `EINVAL` also a kernel without SECCOMP_RET_USER_NOTIF
 @see seccomp_unotify(2)
 */
 const struct carton_field carton_notify_fields[] = {

@@ -22,8 +22,8 @@ struct spawn {
 	pid_t helper; /* first process of a plan with exec.fork, not reaped yet */
 	struct carton_process *process;
 	struct carton_listener *listener; /* of the process, once it has come */
-	bool running; /* the plan is over and the program was executed */
-	int dumpable; /* to be set again, or -1 */
+	bool running;                     /* the plan is over and the program was executed */
+	int dumpable;                     /* to be set again, or -1 */
 	struct carton_handle
 		*image; /* the init in memory, which the arena holds until it is collected */
 };

@@ -27,16 +27,16 @@ whose caller was killed or interrupted is nil or false: that is no error.
 #include "util.h"
 
 /* What older headers lack. */
-#define NOTIF_ADDFD_SEND 2                                   /* SECCOMP_ADDFD_FLAG_SEND */
-#define NOTIF_SET_FLAGS  _IOW('!', 4, uint64_t)              /* SECCOMP_IOCTL_NOTIF_SET_FLAGS */
-#define SYNC_WAKE_UP     1                                   /* SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP */
-#define PIDFD_OF_THREAD  O_EXCL                              /* PIDFD_THREAD */
+#define NOTIF_ADDFD_SEND 2                      /* SECCOMP_ADDFD_FLAG_SEND */
+#define NOTIF_SET_FLAGS  _IOW('!', 4, uint64_t) /* SECCOMP_IOCTL_NOTIF_SET_FLAGS */
+#define SYNC_WAKE_UP     1                      /* SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP */
+#define PIDFD_OF_THREAD  O_EXCL                 /* PIDFD_THREAD */
 #define PAGE             4096
 
 struct carton_listener {
 	struct carton_handle handle;
-	bool kept;                     /* `notif` is one that nobody has received yet */
-	struct seccomp_notif *notif;   /* of the sizes that the kernel has, */
+	bool kept;                       /* `notif` is one that nobody has received yet */
+	struct seccomp_notif *notif;     /* of the sizes that the kernel has, */
 	struct seccomp_notif_resp *resp; /* in `space` */
 	size_t notif_size, resp_size;
 	uint64_t space[];
@@ -238,8 +238,8 @@ changed since.
 */
 static int listener_continue(lua_State *L)
 {
-	return push_answered(
-		L, answer(check(L), check_id(L), 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE));
+	return push_answered(L,
+	                     answer(check(L), check_id(L), 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE));
 }
 
 /***
@@ -260,8 +260,8 @@ Give the caller a descriptor.
 @function listener:add_descriptor
 @tparam int id
 @tparam handle|int what it stays open here, too
-@tparam[opt] table options `cloexec` (false), `at` (its number there; what is open there is replaced),
-`reply` (the call returns that number, at once)
+@tparam[opt] table options `cloexec` (false), `at` (its number there; what is open there is
+replaced), `reply` (the call returns that number, at once)
 @treturn ?int its number there; nil when nobody waits any more
 @raise `carton.error`: `EMFILE` the caller has too many, `EBADF`
 @see seccomp_unotify(2) SECCOMP_IOCTL_NOTIF_ADDFD

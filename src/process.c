@@ -438,14 +438,11 @@ static int exec_stop_self(lua_State *L)
 
 void carton_open_process(lua_State *L)
 {
-	static const luaL_Reg methods[] = {{"wait", process_wait},
-	                                   {"kill", process_kill},
-	                                   {"pid", process_pid},
-	                                   {"is_alive", process_is_alive},
-	                                   {"terminal", process_terminal},
-	                                   {"trace", process_trace},
-	                                   {"listener", process_listener},
-	                                   {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"wait", process_wait},         {"kill", process_kill},
+		{"pid", process_pid},           {"is_alive", process_is_alive},
+		{"terminal", process_terminal}, {"trace", process_trace},
+		{"listener", process_listener}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"spawn", carton_spawn},
 	                                     {"open_process", exec_open_process},
 	                                     {"wait_any", exec_wait_any},

@@ -161,8 +161,7 @@ void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
  * as long as the channel is open, which is closed by exec. */
 static void await_message(lua_State *L, struct spawn *s)
 {
-	struct pollfd fds[] = {{.fd = s->channel, .events = POLLIN},
-	                       {.fd = -1, .events = POLLIN}};
+	struct pollfd fds[] = {{.fd = s->channel, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 	int r = 0;
 
 	if (s->listener)

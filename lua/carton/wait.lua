@@ -23,6 +23,15 @@ function wait.remove_guest(process)
   guests[process] = nil
 end
 
+local function add_guests(polls)
+  local places = {}
+  for process in pairs(guests) do
+    polls[#polls + 1] = { process, "r" }
+    places[#polls] = process
+  end
+  return places
+end
+
 -- Who answers system calls of containers: `carton.syscall`.
 local sources = setmetatable({}, { __mode = "k" })
 
@@ -43,7 +52,7 @@ end
 -- @treturn table place -> process or supervisor, for `attend`
 -- @treturn ?number when `expire` has something to do
 function wait.poll_others(polls)
-  local places, first = {}, nil
+  local places, first = add_guests(polls), nil
   for source in pairs(sources) do
     local listener, due = source:watched()
     if listener then
@@ -51,10 +60,6 @@ function wait.poll_others(polls)
       places[#polls] = source
     end
     first = due and math.min(first or due, due) or first
-  end
-  for process in pairs(guests) do
-    polls[#polls + 1] = { process, "r" }
-    places[#polls] = process
   end
   return places, first
 end
@@ -78,20 +83,19 @@ function wait.expire()
   end
 end
 
---- Wait for one process.
+--- Wait for the end of one that was killed: what it asks is not answered any more, and no handler can raise here.
 -- @tparam process process
 -- @treturn table its status
 function wait.process(process)
   while true do
     local polls = { { process, "r" } }
-    local places, first = wait.poll_others(polls)
-    for _, place in ipairs(core.exec.poll(polls, first and math.max(0, first - monotonic()))) do
+    local places = add_guests(polls)
+    for _, place in ipairs(core.exec.poll(polls)) do
       if place == 1 then
         return process:wait()
       end
       wait.attend(places[place])
     end
-    wait.expire()
   end
 end
 

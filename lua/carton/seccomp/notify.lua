@@ -16,12 +16,14 @@ local OTHERS <const> = { umount2 = "umount", sendto = "send", recvfrom = "recv",
 
 -- Calls that stand for several, by the number in their first argument: linux/net.h, linux/ipc.h.
 local JOINED <const> = {
-  socketcall = { mask = -1, "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair",
+  socketcall = { "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair",
     "send", "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4",
     "recvmmsg", "sendmmsg" },
-  ipc = { mask = 0xffff, "semop", "semget", "semctl", "semtimedop", [11] = "msgsnd", [12] = "msgrcv", [13] = "msgget",
+  ipc = { "semop", "semget", "semctl", "semtimedop", [11] = "msgsnd", [12] = "msgrcv", [13] = "msgget",
     [14] = "msgctl", [21] = "shmat", [22] = "shmdt", [23] = "shmget", [24] = "shmctl" },
 }
+local MASKS <const> = { socketcall = -1, ipc = 0xffff } -- above is the version of ipc(2)
+local WHOLE <const> = { send = "sendto", recv = "recvfrom", semop = "semtimedop" } -- which they are parts of
 
 -- What a ring does, no filter sees.
 local RINGS <const> = { "io_uring_setup", "io_uring_enter", "io_uring_register" }
@@ -30,12 +32,11 @@ local RINGS <const> = { "io_uring_setup", "io_uring_enter", "io_uring_register" 
 -- @tparam {[string]=any,...} handlers by name
 -- @tparam string arch
 -- @treturn table handler by number
--- @treturn table handler by name, with the other spellings
 function notify.numbers(handlers, arch)
-  local numbers, by_number, by_name = syscalls.numbers(arch), {}, {}
+  local numbers, by_number = syscalls.numbers(arch), {}
   local function add(name, handler)
-    if numbers[name] and by_name[name] == nil then
-      by_number[numbers[name]], by_name[name] = handler, handler
+    if numbers[name] and by_number[numbers[name]] == nil then
+      by_number[numbers[name]] = handler
     end
   end
   for name, handler in pairs(handlers) do -- what has a handler of its own first
@@ -51,7 +52,7 @@ function notify.numbers(handlers, arch)
       end
     end
   end
-  return by_number, by_name
+  return by_number
 end
 
 --- Turn a chain's answers into questions.
@@ -76,22 +77,18 @@ end
 
 -- What goes by a number in an argument has a way of its own that is asked about: this one is closed.
 local function close_joined(chains, default, arch, named)
-  local numbers = syscalls.numbers(arch)
   for joint, members in pairs(JOINED) do
-    local number = numbers[joint]
-    if number and not named[joint] then
-      local chain = {}
-      for value = 1, 24 do
-        if members[value] and named[members[value]] or (members[value] == "send" and named.sendto)
-          or (members[value] == "recv" and named.recvfrom) then
-          chain[#chain + 1] = { tests = { { index = 0, op = "==", value = value, mask = members.mask } },
-            action = NO_CALL }
-        end
+    local number, chain = syscalls.numbers(arch)[joint], {}
+    for value, member in pairs(number and not named[joint] and members or {}) do
+      if named[member] or named[WHOLE[member]] then
+        chain[#chain + 1] = { tests = { { index = 0, op = "==", value = value, mask = MASKS[joint] } },
+          action = NO_CALL }
       end
+    end
+    if #chain > 0 then
+      table.sort(chain, function(a, b) return a.tests[1].value < b.tests[1].value end)
       local rest = chains[number] or default
-      if #chain > 0 then
-        chains[number] = table.move(rest, 1, #rest, #chain + 1, chain)
-      end
+      chains[number] = table.move(rest, 1, #rest, #chain + 1, chain)
     end
   end
 end
@@ -115,7 +112,7 @@ end
 -- @tparam table wish `handlers` (by name), `all`, `denied`
 -- @treturn {table,...} the new chain of all other numbers
 function notify.apply(chains, default, arch, wish)
-  local by_number, by_name = notify.numbers(wish.handlers, arch)
+  local by_number = notify.numbers(wish.handlers, arch)
   local before, rings = default, {}
   for _, ring in ipairs(next(by_number) and RINGS or {}) do
     local number = syscalls.numbers(arch)[ring]
@@ -130,7 +127,7 @@ function notify.apply(chains, default, arch, wish)
   for number in pairs(by_number) do
     chains[number] = chains[number] or notify.convert(before, wish, true)
   end
-  close_joined(chains, default, arch, by_name)
+  close_joined(chains, default, arch, wish.handlers)
   for number, chain in pairs(rings) do
     chains[number] = chain
   end

@@ -20,12 +20,17 @@ end }
 
 local PATH_MAX <const> = 4096
 local SOCKADDR_MAX <const> = 128 -- struct sockaddr_storage
+local BYTES_MAX <const> = 16 << 20
 local AT_FDCWD <const> = -100
 local FAMILIES <const> = { [0] = "unspec", [1] = "unix", [2] = "inet", [10] = "inet6", [16] = "netlink", [17] = "packet",
   [40] = "vsock" }
 
---- Make one.
--- @tparam table fields `supervisor`, `id`, `pid`, `number`, `arch`, `name`, `args`, `deadline`
+--- What a handler gets; `carton.syscall` makes it.
+-- @tparam table fields `supervisor`, `id`, `number`, `audit`, `known`, `deadline`, and those below
+-- @tparam string fields.name of the system call, its number where it has no name
+-- @tparam string fields.arch `x86_64`, `i386`, `aarch64` or `arm`
+-- @tparam {int,...} fields.args all six registers, as they are
+-- @tparam int fields.pid the thread that calls, as the recipe's pid namespace numbers it
 -- @treturn call
 function call.new(fields)
   return setmetatable(fields, meta)
@@ -88,13 +93,17 @@ end
 --- Read memory that an argument points at; the same again is not read again.
 -- @function call:bytes
 -- @tparam int i place of the argument, from 1
--- @tparam int size bytes
+-- @tparam int size bytes, up to 16 MiB
 -- @treturn string
--- @raise the answer to the call
+-- @raise the answer to the call: `EFAULT`, `ENOMEM` too many
 function methods:bytes(i, size)
   local address = argument(self, i)
-  if size == 0 then
+  if math.type(size) ~= "integer" then
+    misuse(self, "bytes: an integer expected, got %s", type(size))
+  elseif size == 0 then
     return ""
+  elseif size < 0 or size > BYTES_MAX then
+    given(self, nil, "ENOMEM") -- a caller may say what it likes
   end
   local key = ("b%d:%d"):format(address, size)
   if not self.known[key] then
@@ -310,7 +319,7 @@ end
 -- @tparam[opt] table options `cloexec` (false), `at` (its number there, what is open there is replaced), `reply` (the
 --   call returns the number: both at once)
 -- @treturn int its number there
--- @raise the answer to the call: `EMFILE`
+-- @raise the answer to the call: `EMFILE`, `EBADF` where it can't be `at`
 -- @see seccomp_unotify(2) SECCOMP_IOCTL_NOTIF_ADDFD
 function methods:inject(what, options)
   for key in pairs(options or {}) do
@@ -319,9 +328,11 @@ function methods:inject(what, options)
     end
   end
   local ok, number = pcall(listener_of(self).add_descriptor, listener_of(self), self.id, what, options)
-  if not ok and type(number) == "table" and number.code == "EMFILE" then
-    given(self, nil, "EMFILE")
-  elseif not ok then
+  if not ok then
+    local code = type(number) == "table" and number.code
+    if code == "EMFILE" or (code == "EBADF" and options and options.at) then
+      given(self, nil, code) -- it has too many, or that number is none
+    end
     error(number, 0)
   end
   number = given(self, number, "ENOENT")
