@@ -196,6 +196,7 @@ local failing = {
   ["privilege.label"] = { { module = "apparmor", label = "carton-no-such-profile" }, "EOPNOTSUPP ENOENT" },
   ["privilege.landlock"] = { { rules = { { path = "/nonexistent", access = { "execute" } } }, optional = true,
     tcp = { bind = {} } }, "ENOENT EOPNOTSUPP ENOSYS" },
+  ["privilege.notify"] = { { name = "bad", program = ("\0"):rep(8) }, "EINVAL", after = { "privilege.no_new_privs" } },
   ["privilege.seccomp"] = { { name = "bad", program = ("\0"):rep(8) }, "EINVAL", after = { "privilege.no_new_privs" } },
 }
 

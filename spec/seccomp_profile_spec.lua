@@ -73,8 +73,6 @@ describe("an OCI profile", function()
       assert.matches(pattern, tostring(helper.raises(oci.convert, copy, "x86_64")))
     end
     refused("defaultAction: unknown action 'X'", { defaultAction = "X" })
-    refused("syscalls%[0%]: not supported yet: 'SCMP_ACT_NOTIFY'", { syscalls = {
-      { names = { "read" }, action = "SCMP_ACT_NOTIFY" } } })
     refused("listenerPath", { listenerPath = "/run/x" })
     refused("unknown flag 'F'", { flags = { "F" } })
     refused("unknown operator 'GT'", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
@@ -84,6 +82,10 @@ describe("an OCI profile", function()
     refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
       args = { { index = 0, value = 2.0 ^ 60, op = "SCMP_CMP_EQ" } } } } })
     refused("syscalls: a list expected", { syscalls = 5 })
+  end)
+  it("asks only where somebody answers", function()
+    local asking = { defaultAction = "SCMP_ACT_ALLOW", syscalls = { { names = { "read" }, action = "SCMP_ACT_NOTIFY" } } }
+    assert.matches("rule 1: notify: somebody has to answer", tostring(helper.raises(seccomp.compile, asking)))
   end)
   it("ends what enters by an architecture that it leaves out", function()
     local program = seccomp.compile({ defaultAction = "SCMP_ACT_ALLOW", architectures = { "SCMP_ARCH_X86_64" } }, {},

@@ -14,6 +14,7 @@
 #include <linux/ptrace.h>
 #include <string.h>
 
+#include "listener.h"
 #include "search.h"
 #include "util.h"
 
@@ -23,8 +24,9 @@
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-static int send_report(struct carton_context *ctx, uint32_t kind, int fd)
+int carton_send_report(struct carton_context *ctx, uint32_t kind, int fd, const uint64_t *secret)
 {
+	static const uint64_t none[CARTON_SECRET_WORDS];
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
@@ -34,6 +36,7 @@ static int send_report(struct carton_context *ctx, uint32_t kind, int fd)
 	long r;
 
 	ctx->report.kind = kind;
+	secret = secret ? secret : none;
 	if (fd >= 0) {
 		memset(&control, 0, sizeof(control));
 		control.header.cmsg_level = SOL_SOCKET;
@@ -44,13 +47,14 @@ static int send_report(struct carton_context *ctx, uint32_t kind, int fd)
 		message.msg_controllen = sizeof(control);
 	}
 	do
-		r = sys_call(SYS_sendmsg, ctx->channel, &message, MSG_NOSIGNAL);
+		r = sys_call(SYS_sendmsg, ctx->channel, &message, MSG_NOSIGNAL, secret[0],
+		             secret[1], secret[2]);
 	while (r == -EINTR);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_SEND, r) : 0;
 }
 
 /* Go on only when the parent says so. */
-static int await_reply(struct carton_context *ctx)
+int carton_await_reply(struct carton_context *ctx)
 {
 	char reply = 0;
 	long r;
@@ -65,10 +69,10 @@ static int await_reply(struct carton_context *ctx)
 
 int carton_exec_sync(struct carton_context *ctx, const void *fields)
 {
-	int r = send_report(ctx, CARTON_REPORT_SYNC, -1);
+	int r = carton_send_report(ctx, CARTON_REPORT_SYNC, -1, NULL);
 
 	(void)fields;
-	return r < 0 ? r : await_reply(ctx);
+	return r < 0 ? r : carton_await_reply(ctx);
 }
 
 int carton_exec_chdir(struct carton_context *ctx, const void *fields)
@@ -237,9 +241,9 @@ int carton_exec_terminal(struct carton_context *ctx, const void *fields)
 	if (r >= 0 && f->console)
 		r = bind_console(ctx, f->console, far);
 	if (r >= 0)
-		r = send_report(ctx, CARTON_REPORT_FD, near);
+		r = carton_send_report(ctx, CARTON_REPORT_FD, near, NULL);
 	if (r >= 0)
-		r = await_reply(ctx);
+		r = carton_await_reply(ctx);
 	if (near >= 0)
 		sys_close(near);
 	if (r < 0)
@@ -296,9 +300,9 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_CLONE, r);
 	args.pidfd = (uint64_t)r;
-	r = send_report(ctx, CARTON_REPORT_FD, (int)args.pidfd);
+	r = carton_send_report(ctx, CARTON_REPORT_FD, (int)args.pidfd, NULL);
 	sys_close((int)args.pidfd);
-	return r < 0 ? (int)r : await_reply(ctx);
+	return r < 0 ? (int)r : carton_await_reply(ctx);
 }
 
 /* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
@@ -380,7 +384,9 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 		r = carton_search_exec(&ctx->report, f->path, args, env);
 		return (int)r;
 	}
-	init[0] = f->init != CARTON_UNSET ? "carton-init" : "carton-exec";
+	init[0] = f->init == CARTON_UNSET ? "carton-exec"
+	          : ctx->listening        ? "carton-held"
+	                                  : "carton-init";
 	init[1] = number;
 	init[2] = f->path ? f->path : "";
 	*put_number(number, ctx->channel < 0 ? UINT32_MAX : (uint64_t)ctx->channel) = '\0';

@@ -230,3 +230,25 @@ const struct carton_field carton_seccomp_fields[] = {
          NULL},
 	{"tsync", carton_decode_bool, offsetof(struct step_seccomp, tsync), 0, NULL, NULL},
 	END};
+
+/***
+Install a filter that asks: its listener goes to who spawns, as `process:listener()`. What the
+process does from here to its program is answered by itself.
+@function notify
+@tparam table fields
+@tparam string fields.program as of `seccomp`
+@tparam[opt] string fields.name of the profile, for plans and messages
+@tparam[opt={}] {string,...} fields.calls what it asks about, for plans
+@tparam[opt=false] boolean fields.log as of `seccomp`
+@tparam[opt=false] boolean fields.spec_allow
+@raise `carton.error`: `EBUSY` a filter from outside has a listener already, `E2BIG` too long, and
+as of `seccomp`; `EINVAL` also a kernel without SECCOMP_RET_USER_NOTIF
+@see seccomp_unotify(2)
+*/
+const struct carton_field carton_notify_fields[] = {
+	{"program", carton_decode_filter, offsetof(struct step_notify, program), 1, NULL, NULL},
+	{"name", carton_decode_string, offsetof(struct step_notify, name), 0, NULL, NULL},
+	{"calls", carton_decode_strings, offsetof(struct step_notify, calls), 0, NULL, NULL},
+	{"log", carton_decode_bool, offsetof(struct step_notify, log), 0, NULL, NULL},
+	{"spec_allow", carton_decode_bool, offsetof(struct step_notify, spec_allow), 0, NULL, NULL},
+	END};

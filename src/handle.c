@@ -93,7 +93,8 @@ int carton_checkfd(lua_State *L, int arg, const char *tname)
 struct carton_handle *carton_tohandle(lua_State *L, int index)
 {
 	static const char *const types[] = {CARTON_DESCRIPTOR, CARTON_PROCESS,   CARTON_NAMESPACE,
-	                                    CARTON_TREE,       CARTON_DIRECTORY, CARTON_CGROUP};
+	                                    CARTON_TREE,       CARTON_DIRECTORY, CARTON_CGROUP,
+	                                    CARTON_LISTENER};
 	struct carton_handle *h = NULL;
 
 	for (size_t i = 0; i < countof(types) && !h; i++)

@@ -13,6 +13,7 @@
 #define CARTON_CGROUP     "carton.cgroup"
 #define CARTON_PROCESS    "carton.process"
 #define CARTON_DESCRIPTOR "carton.descriptor"
+#define CARTON_LISTENER   "carton.listener"
 
 struct carton_handle {
 	int fd; /* -1 once closed */

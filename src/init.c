@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The built-in init: runs a program as its child, passes signals on, reaps. A program of its own,
  * without a C library, that is carried inside of carton and executed from memory:
- * carton-init CHANNEL PATH ARG..., or carton-exec CHANNEL PATH ARG... that becomes the program. */
+ * carton-init CHANNEL PATH ARG..., or carton-exec CHANNEL PATH ARG... that becomes the program.
+ * carton-held is carton-init whose program begins only when the init has let go of the channel. */
 #include "sys.h"
 
 #include <asm/ioctls.h>
@@ -60,9 +61,18 @@ static _Noreturn void execute_program(int channel, const char *const args[],
 	sys_exit(r == -ENOENT ? 127 : 126);
 }
 
-static _Noreturn void run_program(int channel, const char *const args[], const char *const env[])
+static _Noreturn void run_program(int channel, const int *held, const char *const args[],
+                                  const char *const env[])
 {
 	int self = (int)sys_getpid();
+	char nothing;
+
+	if (held[0] >= 0) {
+		sys_close(held[1]);
+		while (sys_read(held[0], &nothing, 1) == -EINTR)
+			;
+		sys_close(held[0]);
+	}
 
 	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
 	 */
@@ -102,11 +112,12 @@ static void reap(int program)
 static _Noreturn void run(int argc, const char *const args[], const char *const env[])
 {
 	uint64_t every = EVERY_SIGNAL;
-	int channel;
+	int channel, held[2] = {-1, -1};
 	long pid, sig;
 
 	/* a payload's own link to this file comes with a name of its own */
-	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-exec")))
+	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-held") ||
+	                  is_called(args[0], "carton-exec")))
 		sys_exit(CARTON_EXIT_SETUP);
 	channel = parse_number(args[1]);
 	if (channel >= 0)
@@ -114,10 +125,11 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	if (is_called(args[0], "carton-exec"))
 		execute_program(channel, args + 2, env);
 	mask_signals(EVERY_SIGNAL);
-	pid = sys_call(SYS_clone, SIGCHLD,
-	               0); /* clone3(2) a filter may refuse: it can't look into it */
+	pid = is_called(args[0], "carton-held") ? sys_call(SYS_pipe2, held, O_CLOEXEC) : 0;
+	if (pid == 0) /* clone3(2) a filter may refuse: it can't look into it */
+		pid = sys_call(SYS_clone, SIGCHLD, 0);
 	if (pid == 0)
-		run_program(channel, args + 2, env);
+		run_program(channel, held, args + 2, env);
 	if (pid < 0) {
 		struct carton_report report = {.kind = CARTON_REPORT_FAILED,
 		                               .step = UINT32_MAX,

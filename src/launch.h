@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "listener.h"
 #include "plan_lua.h"
 #include "process.h"
 
@@ -20,8 +21,9 @@ struct spawn {
 	size_t shared_size;
 	pid_t helper; /* first process of a plan with exec.fork, not reaped yet */
 	struct carton_process *process;
-	bool running; /* the plan is over and the program was executed */
-	int dumpable; /* to be set again, or -1 */
+	struct carton_listener *listener; /* of the process, once it has come */
+	bool running;                     /* the plan is over and the program was executed */
+	int dumpable;                     /* to be set again, or -1 */
 	struct carton_handle
 		*image; /* the init in memory, which the arena holds until it is collected */
 };

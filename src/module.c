@@ -6,6 +6,7 @@
 
 #include "apart.h"
 #include "error.h"
+#include "listener.h"
 #include "plan_lua.h"
 #include "primitive.h"
 #include "process.h"
@@ -33,6 +34,7 @@ static void open_exec(lua_State *L)
 	carton_open_apart(L);
 	carton_open_process(L);
 	carton_open_descriptor(L);
+	carton_open_listener(L);
 	lua_getfield(L, -1, "exec"); /* exec here: replace the calling program */
 	lua_setfield(L, -2, "replace");
 }

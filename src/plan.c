@@ -59,7 +59,8 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			    /* the kernel sets it for all who share memory */
 			    p->perform == carton_privilege_oom_score_adj)
 				needs->own_memory = true;
-			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal)
+			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal ||
+			    p->perform == carton_privilege_notify)
 				needs->channel = true;
 			if (p->perform == carton_exec_descriptors ||
 			    p->perform == carton_exec_terminal)

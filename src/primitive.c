@@ -94,6 +94,7 @@ const struct carton_primitive carton_primitives[] = {
           carton_privilege_no_userns),
 	P("privilege.label", carton_label_fields, step_label, carton_privilege_label),
 	P("privilege.landlock", carton_landlock_fields, step_landlock, carton_privilege_landlock),
+	STEP("privilege.notify", carton_notify_fields, step_notify, carton_privilege_notify),
 	P("privilege.seccomp", carton_seccomp_fields, step_seccomp, carton_privilege_seccomp),
 #undef P
 #undef STEP

@@ -73,5 +73,6 @@ extern const struct carton_field carton_no_userns_fields[];
 extern const struct carton_field carton_label_fields[];
 extern const struct carton_field carton_landlock_fields[];
 extern const struct carton_field carton_seccomp_fields[];
+extern const struct carton_field carton_notify_fields[];
 
 #endif

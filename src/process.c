@@ -19,7 +19,7 @@ Processes as pidfds: wait, signal, how they ended.
 
 struct carton_process *carton_newprocess(lua_State *L)
 {
-	return carton_newbox(L, CARTON_PROCESS, sizeof(struct carton_process), 2);
+	return carton_newbox(L, CARTON_PROCESS, sizeof(struct carton_process), 3);
 }
 
 struct carton_process *carton_checkprocess(lua_State *L, int arg)
@@ -246,6 +246,18 @@ static int process_trace(lua_State *L)
 }
 
 /***
+The listener of a step `privilege.notify`.
+@function process:listener
+@treturn ?listener
+*/
+static int process_listener(lua_State *L)
+{
+	luaL_checkudata(L, 1, CARTON_PROCESS);
+	lua_getiuservalue(L, 1, CARTON_PROCESS_LISTENER);
+	return 1;
+}
+
+/***
 Have a handle of any process.
 @function open_process
 @tparam int pid
@@ -426,13 +438,11 @@ static int exec_stop_self(lua_State *L)
 
 void carton_open_process(lua_State *L)
 {
-	static const luaL_Reg methods[] = {{"wait", process_wait},
-	                                   {"kill", process_kill},
-	                                   {"pid", process_pid},
-	                                   {"is_alive", process_is_alive},
-	                                   {"terminal", process_terminal},
-	                                   {"trace", process_trace},
-	                                   {NULL, NULL}};
+	static const luaL_Reg methods[] = {
+		{"wait", process_wait},         {"kill", process_kill},
+		{"pid", process_pid},           {"is_alive", process_is_alive},
+		{"terminal", process_terminal}, {"trace", process_trace},
+		{"listener", process_listener}, {NULL, NULL}};
 	static const luaL_Reg functions[] = {{"spawn", carton_spawn},
 	                                     {"open_process", exec_open_process},
 	                                     {"wait_any", exec_wait_any},

@@ -20,7 +20,7 @@ struct carton_process {
 	struct rusage usage;
 };
 
-enum { CARTON_PROCESS_TERMINAL = 1, CARTON_PROCESS_TRACE };
+enum { CARTON_PROCESS_TERMINAL = 1, CARTON_PROCESS_TRACE, CARTON_PROCESS_LISTENER };
 
 /* Push a process without a pidfd yet. */
 struct carton_process *carton_newprocess(lua_State *L);

@@ -81,6 +81,8 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 		close(s->process->handle.fd); /* nobody gets the handle */
 		s->process->handle.fd = -1;
 	}
+	if (s->listener && !s->running)
+		carton_listener_close(s->listener);
 	if (s->helper > 0)
 		waitpid(s->helper, NULL, 0);
 	if (s->channel >= 0)
@@ -101,6 +103,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	s->channel = s->far = s->parent = s->dumpable = -1;
 	s->stack = s->shared = NULL;
 	s->process = NULL;
+	s->listener = NULL;
 	s->helper = 0;
 	return 0;
 }

@@ -63,6 +63,7 @@ struct stat;
 	X(SETHOSTNAME, "sethostname")                                                              \
 	X(SETDOMAINNAME, "setdomainname")                                                          \
 	X(KEYCTL, "keyctl")                                                                        \
+	X(GETRANDOM, "getrandom")                                                                  \
 	X(SECCOMP, "seccomp")                                                                      \
 	X(SIGACTION, "rt_sigaction")                                                               \
 	X(SIGPROCMASK, "rt_sigprocmask")                                                           \
@@ -131,6 +132,7 @@ struct carton_context {
 	int image;      /* memfd of the init, -1 outside of a plan, or without one */
 	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
 	bool fresh;     /* in a plan (a new process), not in the calling process */
+	bool listening; /* a filter asks the parent */
 	bool denied;    /* setgroups(2) is, in the user namespace that was made or entered */
 	char last[256]; /* what carton_root_parent last pointed at */
 	struct carton_report report;
@@ -435,6 +437,13 @@ struct step_seccomp {
 	const char *name;    /* of the profile, for plans and messages; or NULL */
 	bool log, spec_allow, tsync;
 };
+struct step_notify {
+	const char *program; /* as of step_seccomp */
+	uint64_t length;
+	const char *name;
+	struct carton_strings calls; /* that it asks about, for plans */
+	bool log, spec_allow;
+};
 struct step_sysctl {
 	const char *name; /* with dots or slashes */
 	const char *value;
@@ -485,6 +494,11 @@ struct step_landlock {
 
 /* A detached mount of a file system, or -errno: mount.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
+
+/* Tell the parent something, with a descriptor or -1; `secret`: what lets it pass a filter of
+ * notify.c, or NULL. exec.c */
+int carton_send_report(struct carton_context *ctx, uint32_t kind, int fd, const uint64_t *secret);
+int carton_await_reply(struct carton_context *ctx);
 
 /* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
 /* Stop at exec; `last`: nothing but a filter comes before it. exec.c */
@@ -543,5 +557,6 @@ CARTON_PERFORM(privilege_no_userns);
 CARTON_PERFORM(privilege_label);
 CARTON_PERFORM(privilege_landlock);
 CARTON_PERFORM(privilege_seccomp);
+CARTON_PERFORM(privilege_notify);
 
 #endif

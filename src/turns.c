@@ -109,6 +109,9 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 		close(s->process->handle.fd);
 		s->process->handle.fd = fd;
 		s->process->pid = pid_of(fd);
+	} else if (plan->steps[step].perform == carton_privilege_notify) {
+		s->listener = carton_newlistener(L, fd);
+		lua_setiuservalue(L, process, CARTON_PROCESS_LISTENER);
 	} else {
 		h = carton_newhandle(L, CARTON_DESCRIPTOR);
 		h->fd = fd;
@@ -154,6 +157,28 @@ void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 	carton_raise_report(L, f, &report);
 }
 
+/* Until it says something: what its filter asks is answered. Nobody but our own code has run there
+ * as long as the channel is open, which is closed by exec. */
+static void await_message(lua_State *L, struct spawn *s)
+{
+	struct pollfd fds[] = {{.fd = s->channel, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	int r = 0;
+
+	if (s->listener)
+		fds[1].fd = carton_listener_fd(s->listener);
+	while (s->listener && r >= 0) {
+		r = poll(fds, 2, -1) < 0 && errno != EINTR ? -errno : 0;
+		if (r < 0 || fds[0].revents)
+			break;
+		if (fds[1].revents & POLLIN)
+			r = carton_listener_pass(s->listener, s->channel);
+		else if (fds[1].revents)
+			fds[1].fd = -1; /* nobody is left behind it */
+	}
+	if (r < 0)
+		carton_fail_spawn(L, "seccomp", -r);
+}
+
 void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
                    const struct carton_plan *plan, const struct carton_needs *needs, int process)
 {
@@ -162,6 +187,7 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 	int fd;
 
 	for (;;) {
+		await_message(L, s);
 		n = receive(s->channel, &report, &fd);
 		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
 			carton_conclude(L, s, f, plan, needs);

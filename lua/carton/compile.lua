@@ -344,10 +344,12 @@ local function add_privileges(add, fields, facts)
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
   end
-  local filter = seccomp.step(fields.seccomp, set, facts.nestable)
-  if filter and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
+  local filters = fields.on_syscall and require("carton.syscall").steps(fields, set, facts)
+    or { seccomp.step(fields.seccomp, set, facts.nestable) }
+  if filters[1] and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
     add { "privilege.capabilities", effective = { "SYS_ADMIN" } }
-    add(filter)
+    add(filters[1])
+    add(filters[2])
   end
   add { "privilege.capabilities", permitted = set, effective = set, inheritable = ambient,
     ambient = ambient }
@@ -366,8 +368,9 @@ local function add_privileges(add, fields, facts)
   if fields.landlock then -- last: it takes no_new_privs, and nothing can be mounted afterwards
     add(require("carton.landlock").step(fields.landlock))
   end
-  if filter and fields.no_new_privs ~= false then -- last: it need not allow what is done before
-    add(filter)
+  if fields.no_new_privs ~= false then -- last: they need not allow what is done before
+    add(filters[1])
+    add(filters[2])
   end
 end
 

@@ -22,14 +22,14 @@ local known = {
   ioprio = "table", affinity = "string table", personality = "string", sysctl = "table",
   time_offsets = "table", no_new_privs = "boolean", die_with_parent = "boolean",
   descriptors = "table", stdin = "any", stdout = "any", stderr = "any", trace = "boolean",
-  keyring = "string", label = "table", landlock = "table", no_userns = "boolean",
+  keyring = "string", label = "table", landlock = "table", no_userns = "boolean", on_syscall = "table",
 }
 
 -- Those of a further program.
 local exec_known = {}
 for _, name in ipairs { "args", "env", "cwd", "path", "user", "terminal", "stdin", "stdout", "stderr",
   "capabilities", "seccomp", "rlimits", "umask", "timeout", "descriptors", "no_new_privs", "on", "trace",
-  "keyring", "label", "landlock" } do
+  "keyring", "label", "landlock", "on_syscall" } do
   exec_known[name] = known[name]
 end
 
@@ -145,6 +145,9 @@ local function check_fields(fields, allowed, known_hooks, what)
   check_args(fields)
   check_env(fields)
   check_hooks(fields.on, known_hooks)
+  if fields.on_syscall then
+    require("carton.syscall").check(fields.on_syscall)
+  end
   if fields.keyring and fields.keyring ~= "new" and fields.keyring ~= "inherit" then
     fail("field 'keyring': \"new\" or \"inherit\" expected")
   end
@@ -207,6 +210,7 @@ end
 -- @tparam[opt="default"] string|table|boolean fields.seccomp filter of system calls: `"default"`, a path (`.json`,
 --   `.lua`, or `.bpf` for a raw program), a profile as a table, `{ program = bytes }`, or false for none: see
 --   `carton.seccomp`
+-- @tparam[opt] table fields.on_syscall functions that answer its system calls, by name: see `carton.syscall`
 -- @tparam[opt] table fields.rlimits by name, as of `privilege.rlimits`
 -- @tparam[opt] table fields.limits memory, swap, cpus, pids, ...: see `carton.limits`; it gets a cgroup of its own
 -- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
@@ -375,6 +379,7 @@ local function launch(c, make)
   end
   c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
   c.guard = setmetatable({ container = c, owner = core.host.pid() }, guard_meta)
+  c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
   if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
     require("carton.wait").add_guest(result)
   end
@@ -409,14 +414,14 @@ function methods:start()
 end
 
 -- What a further program has of the container unless it is said otherwise; its environment is added to.
-local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "rlimits",
-  "seccomp", "umask", "user" }
+local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "on_syscall",
+  "rlimits", "seccomp", "umask", "user" }
 
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
 --   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `seccomp`, `umask`, `timeout`,
---   `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the container's unless
+--   `descriptors`, `on`, `on_syscall`, as of `carton.container`; all of these but what it is connected to are the container's unless
 --   they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
@@ -460,6 +465,9 @@ function methods:finish()
     return self.status -- somebody else has waited for it
   end
   local status = self.process:wait()
+  if self.supervisor then
+    self.supervisor:close()
+  end
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr
   status.stats = leave_group(self)
@@ -572,6 +580,9 @@ function methods:close()
     if not self.status then
       self:kill("SIGKILL")
       self.status = require("carton.wait").process(self.process)
+    end
+    if self.supervisor then
+      self.supervisor:close()
     end
     leave_group(self)
     for _, stream in ipairs(self.streams) do

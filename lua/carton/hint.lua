@@ -196,7 +196,9 @@ function by_code.ENOENT(err)
 end
 
 function by_code.EINVAL(err)
-  if err.call == "seccomp" then
+  if err.step == "privilege.notify" then
+    return "the kernel can't ask (Linux 5.0 can), or does not take these instructions"
+  elseif err.call == "seccomp" then
     return "the kernel does not take these instructions; carton seccomp check says more of a file"
   elseif err.step == "namespace.hostname" then
     return "a host name has at most 64 bytes"
@@ -226,6 +228,9 @@ function by_code.ENOEXEC(err)
 end
 
 function by_code.EBUSY(err)
+  if err.step == "privilege.notify" then
+    return "an outer container has on_syscall already: the kernel has one listener for all filters of a process"
+  end
   return err.call == "pivot_root" and "the new root has to be a mount of its own" or nil
 end
 

@@ -167,8 +167,12 @@ end
 function methods:step(timeout)
   local list, polls = collect(self)
   local wait = require("carton.wait")
-  local guests = #polls > 0 and wait.poll_guests(polls) or {}
-  local first = next_timer(self)
+  local first, others = next_timer(self), {}
+  if #polls > 0 or first or timeout then
+    local due
+    others, due = wait.poll_others(polls)
+    first = first and due and math.min(first, due) or first or due
+  end
   if first then
     local left = math.max(0, first - monotonic())
     timeout = timeout and math.min(timeout, left) or left
@@ -178,12 +182,13 @@ function methods:step(timeout)
   end
   for _, place in ipairs(core.exec.poll(polls, timeout)) do
     local token = list[place]
-    if guests[place] then
-      wait.reap_guest(guests[place])
+    if others[place] then
+      wait.attend(others[place])
     elseif self.watchers[token] then
       token.call(token)
     end
   end
+  wait.expire()
   fire(self)
 end
 

@@ -47,7 +47,7 @@ end
 
 -- Instructions mean nothing to a reader: how many there are does, and whether they are the same.
 local function is_program(step, key)
-  return key == "program" and step[1] == "privilege.seccomp" and type(step[key]) == "string"
+  return key == "program" and (step[1] == "privilege.seccomp" or step[1] == "privilege.notify") and type(step[key]) == "string"
 end
 
 local function show(value, whole)

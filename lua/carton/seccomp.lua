@@ -37,6 +37,8 @@ local seccomp = {}
 local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE",
   "SYS_NICE", "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
 
+local OPEN <const> = { default = "allow" }
+
 local cache = {}
 
 local function fail(format, ...)
@@ -48,6 +50,13 @@ local function to_set(list)
   for _, name in ipairs(list) do
     set[name:match("^CAP_(.*)$") or name] = true
   end
+  return set
+end
+
+-- Which of the capabilities count, with what the default profile's rules call `nestable`.
+local function counted(capabilities, nestable)
+  local set = to_set(capabilities)
+  set.nestable = (nestable or set.nestable) and not set.SYS_ADMIN -- which opens the same
   return set
 end
 
@@ -155,7 +164,7 @@ local function program_of(loaded, options)
   local profile = require("carton.seccomp.profile")
   local opened = pick(profile.capabilities(loaded.data), options.capabilities)
   local key = table.concat({ options.arch, opened, loaded.name == "default" and not loaded.value and "default"
-    or loaded.text or require("carton.json").encode(loaded.value) }, "\n")
+    or loaded.text or require("carton.json").encode(loaded.value), options.notify and options.notify.key }, "\n")
   cache[key] = cache[key] or profile.compile(loaded.data, options)
   return cache[key]
 end
@@ -184,8 +193,7 @@ function seccomp.step(wish, capabilities, nestable)
   if wish == false then
     return nil
   elseif wish == nil or wish == "default" then
-    local set = to_set(capabilities)
-    set.nestable = (nestable or set.nestable) and not set.SYS_ADMIN -- which opens the same
+    local set = counted(capabilities, nestable)
     capabilities = set.nestable and table.move(capabilities, 1, #capabilities, 2, { "nestable" }) or capabilities
     local program = core.privilege.default_filter(pick(OPENERS, set))
       or program_of(seccomp.load(), options_of(capabilities))
@@ -195,6 +203,60 @@ function seccomp.step(wish, capabilities, nestable)
   local flags = to_set(loaded.flags)
   return { "privilege.seccomp", name = loaded.name, log = flags.log, spec_allow = flags.spec_allow,
     program = loaded.program or program_of(loaded, options_of(capabilities)) }
+end
+
+-- Every call that a profile itself asks about needs somebody who answers.
+local function check_asked(data, wish)
+  local function is_asked(action)
+    return (type(action) == "table" and action[1] or action) == "notify"
+  end
+  if (is_asked(data.default) or is_asked(data.newer)) and not wish.all then
+    fail("the profile asks about what it does not name, and on_syscall has no handler '*'")
+  end
+  for i, rule in ipairs(data.rules or {}) do
+    for _, name in ipairs(is_asked(rule.action) and not wish.all and rule.names or {}) do
+      if wish.handlers[name] == nil then
+        fail("rule %d asks about %s, for which on_syscall has no handler", i, tostring(name))
+      end
+    end
+  end
+end
+
+--- Make the steps that install a container's filter with questions in it. A program's own answers stay as they are:
+-- it is installed beside, and what it does not allow is not asked about.
+-- @tparam ?string|table|boolean wish as of `step`
+-- @tparam {string,...} capabilities of the container
+-- @tparam[opt=false] boolean nestable as of `step`
+-- @tparam table asked `handlers` (by name), `all` (ask about all that is allowed), `denied` (and what is denied)
+-- @treturn {step,...}
+-- @treturn function gives the program without questions, where its answers are looked up
+-- @raise a string: what is wrong, or a call for which there is no handler
+function seccomp.notify_steps(wish, capabilities, nestable, asked)
+  local loaded = wish ~= false and seccomp.load(wish) or { name = "none", data = OPEN, value = OPEN, flags = {} }
+  local asking = loaded.program and { data = OPEN, value = OPEN } or loaded
+  check_asked(asking.data, asked)
+  local flags, names = to_set(loaded.flags), {}
+  for name in pairs(asked.handlers) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local options = options_of({})
+  options.capabilities = counted(capabilities, nestable)
+  options.notify = { handlers = asked.handlers, all = asked.all, denied = asked.denied,
+    key = table.concat(names, ",") .. (asked.all and ",*" or "") .. (asked.denied and ",!" or "") }
+  if asked.all then
+    table.insert(names, 1, "*")
+  end
+  local steps = { { "privilege.notify", name = loaded.name, calls = names, log = flags.log,
+    spec_allow = flags.spec_allow, program = program_of(asking, options) } }
+  if loaded.program then
+    steps[2] = { "privilege.seccomp", name = loaded.name, log = flags.log, spec_allow = flags.spec_allow,
+      program = loaded.program }
+  end
+  return steps, function()
+    options.notify = { handlers = {}, key = "" } -- what it asks about itself stays a question
+    return program_of(asking, options)
+  end
 end
 
 --- Write a program in a few words, for plans.

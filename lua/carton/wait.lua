@@ -23,10 +23,7 @@ function wait.remove_guest(process)
   guests[process] = nil
 end
 
---- Have a poll watch for the ends of guests.
--- @tparam list polls as of `exec.poll`; their places are appended
--- @treturn table place -> process, for `reap_guest`
-function wait.poll_guests(polls)
+local function add_guests(polls)
   local places = {}
   for process in pairs(guests) do
     polls[#polls + 1] = { process, "r" }
@@ -35,25 +32,69 @@ function wait.poll_guests(polls)
   return places
 end
 
---- Reap one that has ended.
--- @tparam process process
-function wait.reap_guest(process)
-  process:wait()
-  guests[process] = nil
+-- Who answers system calls of containers: `carton.syscall`.
+local sources = setmetatable({}, { __mode = "k" })
+
+--- Remember who answers while something is waited for.
+-- @tparam supervisor source
+function wait.add_source(source)
+  sources[source] = true
 end
 
---- Wait for one process.
+--- Forget one.
+-- @tparam supervisor source
+function wait.remove_source(source)
+  sources[source] = nil
+end
+
+--- Have a poll watch for the ends of guests, and for system calls to answer.
+-- @tparam list polls as of `exec.poll`; their places are appended
+-- @treturn table place -> process or supervisor, for `attend`
+-- @treturn ?number when `expire` has something to do
+function wait.poll_others(polls)
+  local places, first = add_guests(polls), nil
+  for source in pairs(sources) do
+    local listener, due = source:watched()
+    if listener then
+      polls[#polls + 1] = { listener, "r" }
+      places[#polls] = source
+    end
+    first = due and math.min(first or due, due) or first
+  end
+  return places, first
+end
+
+--- Reap a guest that has ended, or answer what is asked.
+-- @tparam process|supervisor other
+-- @raise what a handler of a system call raised
+function wait.attend(other)
+  if guests[other] then
+    other:wait()
+    guests[other] = nil
+  elseif sources[other] then -- an earlier one may have taken it away
+    other:serve()
+  end
+end
+
+--- Deny system calls whose answers were put off for too long.
+function wait.expire()
+  for source in pairs(sources) do
+    source:expire()
+  end
+end
+
+--- Wait for the end of one that was killed: what it asks is not answered any more, and no handler can raise here.
 -- @tparam process process
 -- @treturn table its status
 function wait.process(process)
   while true do
     local polls = { { process, "r" } }
-    local places = wait.poll_guests(polls)
+    local places = add_guests(polls)
     for _, place in ipairs(core.exec.poll(polls)) do
       if place == 1 then
         return process:wait()
       end
-      wait.reap_guest(places[place])
+      wait.attend(places[place])
     end
   end
 end
@@ -112,13 +153,13 @@ function wait.any(containers, timeout)
   local deadline = timeout and monotonic() + timeout
   while true do
     local polls, owners, first = collect(containers)
-    local places = wait.poll_guests(polls)
-    first = earlier(first, deadline)
+    local places, due = wait.poll_others(polls)
+    first = earlier(earlier(first, due), deadline)
     local ended
     for _, place in ipairs(core.exec.poll(polls, first and math.max(0, first - monotonic()))) do
       local owner = owners[place]
       if places[place] then
-        wait.reap_guest(places[place])
+        wait.attend(places[place])
       elseif owner.stream then
         stdio.move(owner.stream)
       else
@@ -129,6 +170,7 @@ function wait.any(containers, timeout)
       return ended, ended:finish()
     end
     local now = monotonic()
+    wait.expire()
     expire(containers, now)
     if deadline and now >= deadline then
       return nil

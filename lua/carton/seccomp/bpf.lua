@@ -116,6 +116,7 @@ local compare = {
 local function load(state, code, k)
   local mode = code & 0xe0
   if mode == 0x20 and code & 0x07 == 0 then
+    state.looked = math.max(state.looked, k)
     return string.unpack("=I4", state.data, k + 1)
   elseif mode == 0x00 then
     return k
@@ -139,9 +140,10 @@ end
 -- @tparam table call as of `data`
 -- @treturn int what it returns
 -- @treturn int instructions that were run
+-- @treturn int the last place in struct seccomp_data that it looked at
 -- @raise a string when the program is not one
 function bpf.run(program, call)
-  local state = { data = bpf.data(call), memory = {} }
+  local state = { data = bpf.data(call), memory = {}, looked = 0 }
   local a, x, at, steps = 0, 0, 0, 0
   while true do
     if at * SIZE + SIZE > #program then
@@ -161,7 +163,7 @@ function bpf.run(program, call)
     elseif class == 4 then
       local result = alu[code & 0xf0] and alu[code & 0xf0](a, code & 0x08 ~= 0 and x or k)
       if not result then
-        return bpf.encode("kill"), steps
+        return bpf.encode("kill"), steps, state.looked
       end
       a = result & 0xffffffff
     elseif code & 0xff == bpf.JUMP then
@@ -169,7 +171,7 @@ function bpf.run(program, call)
     elseif class == 5 then
       at = at + (compare[code & 0xf0](a, code & 0x08 ~= 0 and x or k) and jt or jf)
     elseif class == 6 then
-      return code & 0x18 == 0x10 and a or k, steps
+      return code & 0x18 == 0x10 and a or k, steps, state.looked
     elseif code & 0x80 ~= 0 then
       a = x
     else

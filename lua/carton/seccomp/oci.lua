@@ -8,6 +8,7 @@ local ACTIONS <const> = {
   SCMP_ACT_ALLOW = "allow", SCMP_ACT_ERRNO = "errno", SCMP_ACT_KILL = "kill_thread",
   SCMP_ACT_KILL_THREAD = "kill_thread", SCMP_ACT_KILL_PROCESS = "kill", SCMP_ACT_TRAP = "trap",
   SCMP_ACT_TRACE = "trace", SCMP_ACT_LOG = "log",
+  SCMP_ACT_NOTIFY = "notify",
 }
 local OPERATORS <const> = {
   SCMP_CMP_EQ = "==", SCMP_CMP_NE = "!=", SCMP_CMP_LT = "<", SCMP_CMP_LE = "<=", SCMP_CMP_GT = ">", SCMP_CMP_GE = ">=",
@@ -51,7 +52,7 @@ end
 local function action(name, number, word, what)
   local known = ACTIONS[name]
   if not known then
-    fail("%s: %s '%s'", what, name == "SCMP_ACT_NOTIFY" and "not supported yet:" or "unknown action", tostring(name))
+    fail("%s: unknown action '%s'", what, tostring(name))
   end
   word, number = given(word), given(number)
   if known == "errno" then
@@ -133,7 +134,7 @@ function oci.convert(profile, arch)
     converted.newer = { "errno", "ENOSYS" } -- libraries fall back when they are told so
   end
   if given(profile.listenerPath) then
-    fail("listenerPath: not supported yet")
+    fail("listenerPath: not supported; on_syscall answers")
   end
   for _, flag in ipairs(list_of(profile.flags, "flags")) do
     local name = FLAGS[flag] or fail("unknown flag '%s'", tostring(flag))

@@ -48,8 +48,10 @@ local function action_of(action, options, what)
   if type(action) == "table" then
     name, data = action[1], action[2]
   end
-  if type(name) ~= "string" or name == "notify" or not bpf.encode(name) then
-    fail("%s: unknown action '%s' (allow, errno, kill, kill_thread, trap, trace, log)", what, tostring(name))
+  if name == "notify" and not options.notify then
+    fail("%s: notify: somebody has to answer; the container has no on_syscall", what)
+  elseif type(name) ~= "string" or not bpf.encode(name) then
+    fail("%s: unknown action '%s' (allow, errno, kill, kill_thread, trap, trace, log, notify)", what, tostring(name))
   end
   if name == "errno" then
     data = errno_of(data or "EPERM", options.errno, what)
@@ -221,6 +223,9 @@ function profile.chains(data, arch, options)
       chain[#chain + 1] = default[1]
     end
   end
+  if options.notify then
+    default = require("carton.seccomp.notify").apply(chains, default, arch, options.notify)
+  end
   return chains, default, last
 end
 
@@ -228,6 +233,9 @@ end
 local function ranges(data, arch, options)
   local chains, default, last = profile.chains(data, arch, options)
   local newer = data.newer and { { tests = {}, action = action_of(data.newer, options, "newer") } } or default
+  if data.newer and options.notify then
+    newer = require("carton.seccomp.notify").convert(newer, options.notify)
+  end
   local x32 = { { tests = {}, action = action_of({ "errno", "ENOSYS" }, options, "x32") } }
   local order, list, keys = {}, {}, {}
   for number in pairs(chains) do

@@ -1,0 +1,533 @@
+-- SPDX-License-Identifier: MIT
+-- Calls that functions answer: what programs really get, what is really done, and payloads that are out for trouble.
+local posix = require("posix")
+local carton = require("carton")
+local core = require("carton.core")
+local helper = require("spec.helper")
+local bpf = require("carton.seccomp.bpf")
+local syscalls = require("carton.seccomp.syscalls")
+
+local payload
+
+--- A root with the program of syscall_payload.c as /bin/payload.
+local function root()
+  if not payload then
+    payload = helper.rootfs(true)
+    assert(os.execute(("cc -static -O1 -pthread -D_GNU_SOURCE -o '%s/bin/payload' spec/syscall_payload.c")
+      :format(payload)))
+  end
+  return payload
+end
+
+--- Run the payload in a container whose calls are answered; gives its status.
+local function run(args, on_syscall, fields)
+  local all = { rootfs = root(), args = args, stdin = "null", stdout = "capture", stderr = "capture", timeout = 60,
+    on_syscall = on_syscall }
+  for key, value in pairs(fields or {}) do
+    all[key] = value
+  end
+  local c <close> = carton.container(all)
+  return c:run()
+end
+
+local function shell(script, on_syscall, fields)
+  return run({ "sh", "-c", script }, on_syscall, fields)
+end
+
+local function continue(call)
+  return call:continue()
+end
+
+local function refused(pattern, on_syscall, fields)
+  assert.matches(pattern, tostring(helper.raises(run, { "true" }, on_syscall, fields)))
+end
+
+describe("on_syscall #userns", function()
+  before_each(function()
+    collectgarbage()
+  end)
+  teardown(function()
+    payload = nil
+    helper.cleanup()
+  end)
+
+  it("refuses what it does not know, by name", function()
+    refused("there is no system call 'mout'", { mout = continue })
+    refused("on_syscall.mount': function expected, got boolean", { mount = true })
+    refused("on_syscall.denied': function expected", { denied = "EPERM" })
+    refused("on_syscall.timeout': a number of seconds above 0 expected", { timeout = 0, mount = continue })
+    refused("a handler expected", {})
+    refused("there is no system call '5'", { [5] = continue })
+    refused("field 'on_syscall': table expected, got function", continue)
+  end)
+
+  it("returns numbers and errnos, and lets the kernel go on", function()
+    local made = {}
+    local status = shell("mkdir /tmp/a; mkdir /tmp/b; mkdir /tmp/c; ls /tmp", { mkdir = function(call)
+      made[#made + 1] = call.name .. " " .. call:string(1) .. " " .. call.arch
+      if call:string(1) == "/tmp/a" then
+        return 0
+      elseif call:string(1) == "/tmp/b" then
+        return nil, "ENOSPC"
+      end
+      return call:continue()
+    end }, { mounts = { { type = "tmpfs", target = "/tmp" } } })
+    assert.same({ "mkdir /tmp/a " .. core.architecture, "mkdir /tmp/b " .. core.architecture,
+      "mkdir /tmp/c " .. core.architecture }, made)
+    assert.equal("c\n", status.stdout)
+    assert.equal("mkdir: can't create directory '/tmp/b': No space left on device\n", status.stderr)
+  end)
+
+  it("gives numbers as large as they are, and arguments as they were", function()
+    local args
+    local status = run({ "payload" }, { getppid = function(call)
+      args = call.args
+      return 1 << 40
+    end })
+    assert.equal("getppid 1099511627776 \n", status.stdout)
+    assert.equal(6, #args)
+  end)
+
+  it("answers what the profile denies, but never lets it through", function()
+    local verdict
+    local status = shell("mount -t tmpfs none /tmp && echo mounted; grep -c ' /tmp ' /proc/self/mounts; "
+      .. "mount -t tmpfs none /mnt", { mount = function(call)
+      verdict = call:verdict()
+      if call:string(2) == "/tmp" then
+        return 0
+      end
+      return call:continue()
+    end }, { capabilities = { add = { "SYS_ADMIN" } }, rootfs = carton.steps(carton.rootfs.dir(root())),
+      seccomp = { default = "allow", rules = { { names = { "mount" }, action = { "errno", "EXDEV" } } } } })
+    assert.equal("EXDEV", verdict)
+    assert.equal("mounted\n0\n", status.stdout)
+    assert.matches("Invalid cross%-device link", status.stderr)
+  end)
+
+  it("denies when a handler returns nothing, and where nobody is", function()
+    assert.equal("getppid -1 EPERM\n", run({ "payload" }, { getppid = function() end }).stdout)
+    assert.equal("getppid -1 EPERM\n", run({ "payload" }, { getppid = function() return nil end }).stdout)
+  end)
+
+  it("denies when a handler raises, and raises it where the recipe waits", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+      on_syscall = { getppid = function() error("broken") end } }
+    c:start()
+    assert.matches("broken", tostring(helper.raises(c.wait, c)))
+    assert.equal("getppid -1 EPERM\n", c:wait().stdout)
+  end)
+
+  it("denies when a handler returns what is none", function()
+    for _, answer in ipairs { { "x" }, { nil, "ENOTHING" }, { nil, 5 }, { 1.5 }, { {} } } do
+      local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+        on_syscall = { getppid = function() return table.unpack(answer, 1, 2) end } }
+      c:start()
+      assert.matches("getppid: ", tostring(helper.raises(c.wait, c)))
+      assert.equal("getppid -1 EPERM\n", c:wait().stdout)
+    end
+  end)
+
+  it("denies when time is up: in a loop without end, late, or put off for ever", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+      on_syscall = { timeout = 0.1, getppid = function() while true do end end } } -- luacheck: ignore
+    c:start()
+    assert.matches("the handler of getppid took longer than 0.1 s", tostring(helper.raises(c.wait, c)))
+    assert.equal("getppid -1 EPERM\n", c:wait().stdout)
+    assert.is_nil(debug.gethook())
+    assert.equal("getppid -1 EPERM\n", run({ "payload" }, { timeout = 0.1, getppid = function()
+      core.exec.poll({}, 0.2)
+      return 42
+    end }).stdout)
+    assert.equal("getppid -1 EPERM\n", run({ "payload" }, { timeout = 0.1, getppid = function(call)
+      call:defer()
+    end }).stdout)
+  end)
+
+  it("answers later, from a loop", function()
+    local loop, kept, status = carton.loop.new(), nil, nil
+    local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+      on_syscall = { getppid = function(call)
+        call:defer()
+        kept = call
+        loop:timer(0.02, function() call:reply(7) end)
+      end } }
+    c:start()
+    loop:container(c, function(result) status = result end)
+    loop:run()
+    assert.equal("getppid 7 \n", status.stdout)
+    assert.is_false(kept:is_valid())
+    assert.matches("answered already", tostring(helper.raises(kept.reply, kept, 1)))
+  end)
+
+  it("fails with ENOSYS when nobody answers any more", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+      on_syscall = { getppid = function() error("not asked") end } }
+    c:start()
+    c.supervisor:close()
+    assert.equal("getppid -1 ENOSYS\n", c:wait().stdout)
+  end)
+
+  it("leaves a payload whose recipe was killed with ENOSYS, not for ever", function()
+    local place = helper.tmpdir()
+    local recipe = helper.write(place .. "/recipe.lua", ([[
+      local carton = require("carton")
+      local c = carton.container { rootfs = %q, args = { "sh", "-c", "payload > /out/first; payload > /out/second" },
+        mounts = { %q }, die_with_parent = false, on_syscall = { getppid = function() return 1 end } }
+      c:start()
+      os.execute("kill -KILL $PPID")
+    ]]):format(root(), place .. ":/out"))
+    helper.run { helper.program, recipe }
+    assert.is_true(helper.eventually(function()
+      return posix.access(place .. "/second") and helper.read(place .. "/second") ~= ""
+    end))
+    assert.equal("getppid -1 ENOSYS\n", helper.read(place .. "/first"))
+    assert.equal("getppid -1 ENOSYS\n", helper.read(place .. "/second"))
+  end)
+
+  it("asks one handler about everything, another about what is denied", function()
+    local seen, denied, program = {}, {}, "mkdir /tmp/x; mount -t tmpfs none /tmp; true | true"
+    local status = shell(program, { ["*"] = function(call)
+      seen[call.name] = call:verdict()
+      return call:continue()
+    end, denied = function(call)
+      denied[call.name] = call:verdict()
+    end })
+    assert.equal("allow", seen.execve or seen.mkdir)
+    assert.equal("allow", seen.mkdir)
+    assert.is_nil(seen.mount)
+    assert.equal("EPERM", denied.mount)
+    assert.is_nil(denied.mkdir)
+    assert.matches("mount: .*[Pp]ermission denied", status.stderr)
+    seen = {}
+    shell(program, { ["*"] = function(call)
+      seen[call.name] = true
+      return call:continue()
+    end, mkdir = function() return 0 end })
+    assert.is_nil(seen.mkdir)
+    assert.is_nil(seen.mount)
+  end)
+
+  it("does not ask about what starts the program, whatever is asked about", function()
+    for _, fields in ipairs { {}, { init = true }, { seccomp = false }, { terminal = true, stdin = false,
+      stdout = false, stderr = false } } do
+      for key, value in pairs(fields) do
+        fields[key] = value or nil
+      end
+      local first
+      local c <close> = carton.container { rootfs = root(), args = { "payload", "descriptors" }, init = fields.init,
+        seccomp = fields.seccomp, terminal = fields.terminal, timeout = 30,
+        stdout = not fields.terminal and "capture" or nil,
+        on_syscall = { ["*"] = function(call)
+          first = first or call.name
+          return call:continue()
+        end, execve = function() return nil, "EACCES" end } }
+      c:start()
+      assert.equal(0, c:wait().code)
+      assert.is_true(first == "brk" or first == "arch_prctl" or first == "set_tid_address", first)
+    end
+  end)
+
+  it("says which step failed, also when everything is asked about", function()
+    for _, init in ipairs { false, true } do
+      local err = helper.raises_code("ENOENT", run, { "/nonexistent" }, { ["*"] = continue }, { init = init })
+      assert.equal("exec.exec", err.step)
+    end
+  end)
+
+  it("asks about the program's own execve", function()
+    local status = shell("/bin/payload; echo $?", { execve = function(call)
+      return call:string(1) == "/bin/payload" and call:errno("EACCES") or call:continue()
+    end })
+    assert.equal("126\n", status.stdout)
+  end)
+
+  it("gives the payload no descriptor to answer itself", function()
+    for _, init in ipairs { false, true } do
+      assert.equal("descriptors 0 \n", run({ "payload", "descriptors" }, { getppid = continue },
+        { init = init }).stdout)
+    end
+    local listing = shell("ls -l /proc/1/fd /proc/self/fd", { getppid = continue }).stdout
+    assert.is_nil(listing:find("seccomp", 1, true), listing)
+  end)
+
+  it("reads one consistent string while it is changed", function()
+    local seen, wrong, changed = {}, 0, 0
+    local status = run({ "payload", "toctou" }, { mkdir = function(call)
+      local path = call:string(1)
+      seen[path] = true
+      wrong = wrong + (path == call:string(1) and 0 or 1)
+      for _ = 1, 20 do
+        call.known = {} -- what reading it anew would have given
+        changed = changed + (path ~= call:string(1) and 1 or 0)
+      end
+      return 0
+    end })
+    assert.equal("toctou 0 \n", status.stdout)
+    assert.equal(0, wrong)
+    assert.is_true(changed > 0, "the payload did not get to change anything")
+  end)
+
+  it("answers hostile pointers as the kernel does", function()
+    local paths = {}
+    local status = run({ "payload", "edges" }, { mkdir = function(call)
+      paths[#paths + 1] = call:string(1) or "null"
+      return call:string(1) and 0 or call:errno("EFAULT")
+    end })
+    assert.equal("edge 0 \nendless -1 ENAMETOOLONG\nnull -1 EFAULT\nnowhere -1 EFAULT\n",
+      (status.stdout:gsub("endless %-1 EFAULT", "endless -1 ENAMETOOLONG")))
+    assert.same({ "/tmp/edge", "null" }, paths)
+  end)
+
+  it("takes no harm from sizes that a payload chooses", function()
+    assert.equal("getppid -1 ENOMEM\n", run({ "payload" }, { getppid = function(call)
+      return #call:bytes(1, -1)
+    end }).stdout)
+    assert.equal("getppid -1 EBADF\n", run({ "payload" }, { getppid = function(call)
+      return call:descriptor(-1):fileno()
+    end }).stdout)
+    assert.equal("getppid -1 EBADF\n", run({ "payload" }, { getppid = function(call)
+      local null <close> = core.exec.null()
+      return call:inject(null, { at = 1 << 30 })
+    end }).stdout)
+  end)
+
+  it("survives callers that die while they wait, and forgets them", function()
+    local before, gone = helper.fds(), 0
+    local status = run({ "payload", "dying" }, { getppid = function(call)
+      core.exec.poll({}, 0.002)
+      if not call:is_valid() then
+        gone = gone + 1
+        assert(call:continue() == false)
+        local ok, why = pcall(call.bytes, call, 1, 1)
+        assert(not ok and tostring(why):find("getppid: "))
+        return
+      end
+      call:defer()
+    end })
+    assert.equal("dying 0 \n", status.stdout)
+    assert.is_true(gone > 0)
+    assert.same(before, helper.fds())
+  end)
+
+  it("never takes another process for one that has ended", function()
+    -- the payload's first child asks, dies, and its number is given to the next: in a small namespace of numbers
+    local kept
+    local status = shell("payload & p=$!; sleep 0.1; kill -9 $p; wait $p 2>/dev/null; "
+      .. "echo $((p - 1)) > /proc/sys/kernel/ns_last_pid 2>/dev/null; sleep 0.1 & q=$!; wait; "
+      .. "[ $p = $q ] && echo same || echo other", { getppid = function(call)
+      call:defer()
+      kept = call
+    end })
+    assert.is_true(status.stdout == "same\n" or status.stdout == "other\n", status.stdout .. status.stderr)
+    assert.is_false(kept:is_valid())
+  end)
+
+  it("answers threads, and callers with signals on their way", function()
+    assert.equal("threads 0 \n", run({ "payload", "threads" }, { getppid = function() return 42 end }).stdout)
+    assert.equal("signals 0 \n", run({ "payload", "signals" }, { getppid = function() return 42 end }).stdout)
+  end)
+
+  it("is not kept from the rest by a bomb of callers", function()
+    local calm, asked = nil, 0
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "bomb" }, stdout = "capture",
+      rlimits = { nproc = 4096 }, on_syscall = { getppid = function()
+        asked = asked + 1
+        return 1
+      end } }
+    local other <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
+      on_syscall = { getppid = function() return 5 end } }
+    c:start()
+    other:start()
+    calm = other:wait()
+    assert.equal("getppid 5 \n", calm.stdout)
+    assert.equal("bomb 0 \n", c:wait().stdout)
+    assert.is_true(asked > 200)
+  end)
+
+  it("answers several containers at once, whichever is waited for", function()
+    local list = {}
+    for i = 1, 4 do
+      list[i] = carton.container { rootfs = root(), args = { "payload", "times", "50" }, stdout = "capture",
+        on_syscall = { getppid = function() return i end } }
+      list[i]:start()
+    end
+    for i = 4, 1, -1 do
+      assert.equal(("times %d \n"):format(50 * i), list[i]:wait().stdout)
+      list[i]:close()
+    end
+  end)
+
+  it("answers thousands without keeping anything", function()
+    local before = helper.fds()
+    assert.equal("times 10000 \n", run({ "payload", "times", "2000" }, { getppid = function(call)
+      local null <close> = core.exec.null()
+      call:inject(null, { at = 50 })
+      local own <close> = call:descriptor(1) -- luacheck: ignore
+      local process <close> = call:process() -- luacheck: ignore
+      return 5
+    end }).stdout)
+    collectgarbage()
+    local memory = collectgarbage("count")
+    assert.equal("times 100000 \n", run({ "payload", "times", "20000" }, { getppid = function() return 5 end }).stdout)
+    collectgarbage()
+    assert.is_true(collectgarbage("count") - memory < 100)
+    assert.same(before, helper.fds())
+  end)
+
+  it("writes into the caller's memory", function()
+    local status = run({ "payload", "written" }, { getrandom = function(call)
+      call:write(1, "by the recipe\0")
+      return 14
+    end })
+    assert.equal("written 14 \nby the recipe\n", status.stdout)
+  end)
+
+  it("gives the caller a descriptor, at once with the answer", function()
+    for _, cloexec in ipairs { false, true } do
+      local secret = helper.write(helper.tmpdir() .. "/secret", "secret")
+      local function open(call)
+        if call:string(call.name == "open" and 1 or 2) ~= "/etc/secret" then
+          return call:continue()
+        end
+        local file <close> = core.exec.open(secret)
+        call:inject(file, { reply = true, cloexec = cloexec })
+      end
+      local status = run({ "payload", "injected" }, { open = open, openat = open })
+      assert.equal(("secret %s\ninjected 3 \n"):format(cloexec and "cloexec" or "kept"), status.stdout)
+    end
+  end)
+
+  it("reaches the caller's own root and directory, and nothing of the host", function()
+    local fresh = helper.rootfs(true)
+    assert(os.execute(("ln -s / '%s/tmp/host'"):format(fresh)))
+    local where
+    local status = shell("cd /tmp; mkdir made; mkdir /tmp/host/usr/deep; ls -d /tmp/made /usr/deep",
+      { mkdir = function(call)
+        local path, start <close> = call:path(1)
+        where = path
+        local root_of <close> = call:root()
+        assert(start)
+        carton.mount.mkdir { root = root_of, target = path:sub(1, 1) == "/" and path or "/tmp/" .. path }
+        return 0
+      end }, { rootfs = fresh })
+    assert.equal("/tmp/made\n/usr/deep\n", status.stdout, status.stderr)
+    assert.equal("/tmp/host/usr/deep", where)
+    assert.is_nil(posix.access("/usr/deep"))
+  end)
+
+  it("reads socket addresses", function()
+    local seen = {}
+    local status = shell("nc -w 1 127.0.0.1 8080; nc -w 1 ::1 81; nc -w 1 local:/run/x; true", {
+      connect = function(call)
+        local address = call:sockaddr(2, 3)
+        seen[#seen + 1] = ("%s %s %s"):format(address.family, address.address, address.port)
+        return nil, "ECONNREFUSED"
+      end }, { args = { "busybox", "sh", "-c", "busybox nc -w 1 127.0.0.1 8080; busybox nc -w 1 ::1 81; true" } })
+    assert.equal(0, status.code, status.stderr)
+    assert.equal("inet 127.0.0.1 8080", seen[1])
+    assert.equal("inet6 ::1 81", seen[2])
+  end)
+
+  it("answers further programs of a container by its handlers, or by their own", function()
+    local c <close> = carton.container { rootfs = root(), args = { "sleep", "30" },
+      on_syscall = { getppid = function() return 11 end } }
+    c:start()
+    local status = c:exec { args = { "payload" }, stdout = "capture" }:wait()
+    assert.equal("getppid 11 \n", status.stdout)
+    status = c:exec { args = { "payload" }, stdout = "capture",
+      on_syscall = { getppid = function() return 12 end } }:wait()
+    assert.equal("getppid 12 \n", status.stdout)
+  end)
+
+  it("works on a terminal, below an init, with a filter of instructions, and with none", function()
+    local function answered(fields)
+      return run({ "payload" }, { getppid = function() return 6 end }, fields).stdout
+    end
+    assert.equal("getppid 6 \n", answered { init = true })
+    assert.equal("getppid 6 \n", answered { seccomp = false })
+    assert.equal("getppid 6 \n", answered { seccomp = { program = carton.seccomp.compile("default") } })
+    assert.equal("getppid 6 \n", answered { no_new_privs = false })
+    local all = { default = "allow", rules = { { names = { "getppid" }, action = { "errno", "EDOM" } } } }
+    assert.equal("getppid -1 EDOM\n", answered { seccomp = { program = carton.seccomp.compile(all) } })
+    assert.equal("getppid 6 \n", answered { seccomp = all })
+  end)
+
+  it("leaves what kills as it is", function()
+    local kill = { default = "allow", rules = { { names = { "getppid" }, action = "kill" } } }
+    local status = run({ "payload" }, { getppid = function() return 6 end, ["*"] = continue }, { seccomp = kill })
+    assert.equal("SIGSYS", status.signal)
+  end)
+
+  it("answers where a profile asks, and refuses one that asks about what nobody answers", function()
+    local asking = { defaultAction = "SCMP_ACT_ALLOW", syscalls = {
+      { names = { "getppid" }, action = "SCMP_ACT_NOTIFY" } } }
+    assert.equal("getppid 8 \n", run({ "payload" }, { getppid = function() return 8 end },
+      { seccomp = asking }).stdout)
+    refused("rule 1 asks about getppid, for which on_syscall has no handler", { mkdir = continue },
+      { seccomp = asking })
+    refused("on_syscall has no handler '%*'", { mkdir = continue }, { seccomp = { default = "notify" } })
+    local c = carton.container { rootfs = root(), args = { "payload" }, seccomp = asking }
+    assert.matches("somebody has to answer", tostring(helper.raises(c.compile, c)))
+  end)
+
+  it("has a plan that says what is asked about", function()
+    local c = carton.container { rootfs = root(), args = { "payload" }, on_syscall = { mount = continue,
+      connect = continue, ["*"] = continue } }
+    local text = carton.plan.text(c:compile())
+    assert.matches('privilege.notify name=default calls="%*",connect,mount program="%d+ instructions, %x+"\n', text)
+    assert.equal(text, carton.plan.text(c:compile()))
+  end)
+end)
+
+describe("a filter that asks", function()
+  local ALLOW <const>, NOTIFY <const>, ENOSYS <const> = 0x7fff0000, 0x7fc00000, 0x00050000 | core.errno.ENOSYS
+
+  --- What it returns for a call.
+  local function returned(handlers, call, args, arch, options)
+    options = options or {}
+    local steps = carton.seccomp.notify_steps(options.profile or false, {}, false,
+      { handlers = handlers, all = options.all, denied = options.denied })
+    arch = arch or "x86_64"
+    local number = math.tointeger(call) or syscalls.numbers(arch)[call]
+    return (bpf.run(steps[1].program, { number = number, arch = syscalls.architectures[arch].audit, args = args }))
+  end
+
+  if core.architecture ~= "x86_64" then
+    it("has other ways into the kernel", function()
+      pending("of x86_64 only")
+    end)
+    return
+  end
+  it("asks by every way into the kernel", function()
+    local h = { connect = true, chown = true, semop = true }
+    assert.equal(NOTIFY, returned(h, "connect"))
+    assert.equal(ALLOW, returned(h, "bind"))
+    assert.equal(NOTIFY, returned(h, "connect", nil, "i386"))
+    assert.equal(NOTIFY, returned(h, "chown32", nil, "i386"))
+    assert.equal(ENOSYS, returned(h, "socketcall", { 3 }, "i386"))
+    assert.equal(ALLOW, returned(h, "socketcall", { 2 }, "i386"))
+    assert.equal(ENOSYS, returned(h, "ipc", { 0x10001 }, "i386"))
+    assert.equal(ALLOW, returned(h, "ipc", { 2 }, "i386"))
+    assert.equal(ENOSYS, returned(h, 0x40000000 | syscalls.numbers("x86_64").connect))
+    assert.equal(ENOSYS, returned(h, "io_uring_setup"))
+    assert.equal(ENOSYS, returned(h, "io_uring_enter", nil, "i386"))
+    assert.equal(NOTIFY, returned({ io_uring_setup = true }, "io_uring_setup"))
+    assert.equal(NOTIFY, returned({}, "io_uring_setup", nil, nil, { all = true }))
+  end)
+  it("asks about numbers without a name when it asks about all", function()
+    assert.equal(NOTIFY, returned({}, 9999, nil, nil, { all = true }))
+    assert.equal(ENOSYS, returned({}, 9999, nil, nil, { all = true, profile = "default" }))
+    assert.equal(NOTIFY, returned({}, 9999, nil, nil, { denied = true, profile = "default" }))
+    assert.equal(NOTIFY, returned({}, "mount", nil, nil, { denied = true, profile = "default" }))
+    assert.equal(ALLOW, returned({}, "read", nil, nil, { denied = true, profile = "default" }))
+  end)
+  it("changes nothing else of a profile", function()
+    local plain = carton.seccomp.compile("default", {})
+    local steps = carton.seccomp.notify_steps("default", {}, false, { handlers = { getppid = true } })
+    for number = 0, 600 do
+      local call = { number = number, arch = 0xC000003E, args = { 1, 2, 3 } }
+      local expected = number == syscalls.numbers("x86_64").getppid and NOTIFY or bpf.run(plain, call)
+      assert.equal(expected, (bpf.run(steps[1].program, call)))
+    end
+  end)
+end)
