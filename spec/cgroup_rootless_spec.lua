@@ -79,6 +79,12 @@ describe("a delegated cgroup #delegated", function()
     assert.equal("3\n", status.stdout, status.stderr)
     assert.equal("supervisor\n", below("/delegated"))
   end)
+  it("lets no program for devices in: who asks for one hears it", function()
+    local err = helper.raises(run, "true", { pids = 9, devices = "default" })
+    assert.equal("EPERM", err.code)
+    assert.matches("takes root outside of user namespaces", tostring(err))
+    assert.equal("supervisor\n", below("/delegated"))
+  end)
   it("leaves nothing after a launcher that was killed", function()
     local script = [[local carton = require "carton"
       local c = carton.container { rootfs = carton.rootfs.host(), args = { "sleep", "60" }, limits = { pids = 9 } }

@@ -28,6 +28,12 @@ static void new_table(lua_State *L, const char *name, void (*open)(lua_State *L)
 	lua_setfield(L, -2, name);
 }
 
+static void open_cgroup(lua_State *L)
+{
+	carton_open_cgroup(L);
+	carton_open_device(L);
+}
+
 static void open_exec(lua_State *L)
 {
 	carton_open_spawn(L);
@@ -44,7 +50,7 @@ CARTON_API int luaopen_carton_core(lua_State *L)
 	lua_createtable(L, 0, 16);
 	carton_open_error(L);
 	new_table(L, "namespace", carton_open_namespace);
-	new_table(L, "cgroup", carton_open_cgroup);
+	new_table(L, "cgroup", open_cgroup);
 	new_table(L, "mount", carton_open_mount);
 	new_table(L, "exec", open_exec);
 	new_table(L, "privilege", carton_open_privilege);

@@ -6,6 +6,7 @@
 #include <lua.h>
 
 void carton_open_cgroup(lua_State *L);
+void carton_open_device(lua_State *L);
 void carton_open_namespace(lua_State *L);
 void carton_open_mount(lua_State *L);
 void carton_open_privilege(lua_State *L);

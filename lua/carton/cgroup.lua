@@ -8,27 +8,39 @@ local core = require("carton.core")
 local hierarchy = require("carton.hierarchy")
 local host = core.host
 local cgroup = { open_directory = core.cgroup.open_directory, enter = core.cgroup.enter,
-  layout = hierarchy.layout, controllers = hierarchy.controllers }
+  load_devices = core.cgroup.load_devices, attach_devices = core.cgroup.attach_devices,
+  layout = hierarchy.layout, controllers = hierarchy.controllers, available = hierarchy.available }
 
 local methods = {}
 local meta = { __name = "carton.group", __index = methods }
 
+local IMPOSSIBLE <const> = { EPERM = true, EACCES = true, EINVAL = true, ENOSYS = true, EOPNOTSUPP = true }
+
+-- Set a limit of a new group. With v1 one that is optional and half done leaves no directory behind it.
+local function set(group, entry)
+  local ok, err = pcall(group.write, group, entry.file, entry.value)
+  if not ok and not (entry.optional and IMPOSSIBLE[err.code] and hierarchy.forgo(group, entry.file)) then
+    error(err, 0)
+  end
+end
+
 --- Make a group and set its limits, all of them or none.
--- @tparam table fields `name` (a part of the directory's), `files` as of `carton.limits.files`
+-- @tparam table fields `name` (a part of the directory's), `files` as of `carton.limits.files`; what is `optional` of
+--   them is done without where it can't be had
 -- @treturn group
 -- @raise `carton.error`: `EACCES` not delegated, `ENOENT` which level lacks which controller, `EINVAL` what the
 --   kernel does not take: file and value
 -- @usage local group <close> = carton.cgroup.create{ name = "web", files = carton.limits.files{ pids = 64 } }
 function cgroup.create(fields)
   local layout = cgroup.layout()
-  local files = fields.files or {}
+  local files = hierarchy.available(fields.files or {}, layout)
   local group = layout.version == 2 and hierarchy.create2(fields.name, files)
     or hierarchy.create1(fields.name, files, layout)
   group.owner = host.pid()
   setmetatable(group, meta) -- after its handles, so that it is collected before them: Lua manual, 2.5.3
   local ok, err = pcall(function()
     for _, entry in ipairs(files) do
-      group:write(entry.file, entry.value)
+      set(group, entry)
     end
   end)
   if not ok then
@@ -53,7 +65,9 @@ end
 -- @raise `carton.error` that names file and value
 function methods:write(file, value)
   value = tostring(value)
-  if not v1(self) then
+  if file == "devices" then
+    return require("carton.devices").set(self, value)
+  elseif not v1(self) then
     return self.unified:write(file, value)
   end
   local ok, err = pcall(v1(self).write, self, file, value)
@@ -71,7 +85,9 @@ end
 -- @treturn ?string its content, without the last newline; nil when it is not there
 function methods:read(file)
   local text
-  if v1(self) then
+  if file == "devices" then -- the kernel doesn't tell
+    return self.devices or require("carton.devices").all
+  elseif v1(self) then
     text = v1(self).read(self, file)
   else
     text = self.unified:read(file)
@@ -251,6 +267,9 @@ function methods:close()
   end
   for _, directory in each(self) do
     directory:close()
+  end
+  if self.program then
+    self.program:close()
   end
   if not ok then
     error(err, 0)

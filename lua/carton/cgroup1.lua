@@ -162,6 +162,49 @@ local writers = {
   end,
 }
 
+-- Write what the first map of exceptions has and the second has not.
+local function write_difference(dir, file, map, other)
+  for exception, letters in pairs(map) do
+    local left = other[exception] and letters:gsub("[" .. other[exception] .. "]", "") or letters
+    if left ~= "" then
+      dir:write(file, exception .. " " .. left)
+    end
+  end
+end
+
+-- Change the exceptions of a group: what is taken first, so that nothing is open meanwhile that is not before or after.
+local function change_devices(dir, allow, now, wanted)
+  if not now or now.allow ~= allow then
+    dir:write(allow and "devices.allow" or "devices.deny", "a")
+    now = { map = {} }
+  end
+  if allow then
+    write_difference(dir, "devices.deny", wanted, now.map)
+    write_difference(dir, "devices.allow", now.map, wanted)
+  else
+    write_difference(dir, "devices.deny", now.map, wanted)
+    write_difference(dir, "devices.allow", wanted, now.map)
+  end
+end
+
+--- Set which devices a group may use.
+-- @tparam group group of `carton.cgroup`
+-- @tparam boolean allow all of them, but for the exceptions
+-- @tparam table exceptions as of `carton.devices.exceptions`
+-- @raise `carton.error`: `EPERM` not root, or not allowed to the group above
+function cgroup1.set_devices(group, allow, exceptions)
+  local dir, now = directory(group, "devices"), group.exceptions
+  group.exceptions = nil -- half way nobody knows
+  local ok, err = pcall(change_devices, dir, allow, now, exceptions)
+  if not ok then
+    if type(err) == "table" and err.code == "EPERM" then
+      err.hint = "the group above has to allow it, and it takes root outside of user namespaces"
+    end
+    error(err, 0)
+  end
+  group.exceptions = { allow = allow, map = exceptions }
+end
+
 --- Write what a file of cgroup v2 means.
 -- @tparam group group of `carton.cgroup`
 -- @tparam string file of cgroup v2

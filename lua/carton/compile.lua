@@ -73,6 +73,9 @@ local function gather(fields)
   if fields.no_userns then
     require("carton.confine").check_userns(fields, facts)
   end
+  for _, rule in ipairs(fields.limits and type(fields.limits.devices) == "table" and fields.limits.devices or {}) do
+    facts.binds_nodes = facts.binds_nodes or type(rule) == "table" and rule.allow == false
+  end
   facts.nestable = type(fields.rootfs) == "table" and fields.rootfs.nestable
   return facts
 end
@@ -80,7 +83,9 @@ end
 -- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
 local function adapt(step, facts)
   local name, changed = step[1], nil
-  if not facts.userns then
+  if name == "mount.device" and step.bind == nil and (facts.userns or facts.binds_nodes) then
+    changed = { bind = true } -- mknod(2) is refused there
+  elseif not facts.userns then
     if name == "mount.devpts" and step.gid == nil then
       changed = { gid = "5" } -- group tty, which has to be mapped: pts(4)
     end
@@ -89,8 +94,6 @@ local function adapt(step, facts)
     for key, value in pairs(step.data or {}) do
       changed.data[key] = value
     end
-  elseif name == "mount.device" and step.bind == nil then
-    changed = { bind = true } -- mknod(2) is refused there
   elseif (name == "mount.proc" and not (facts.new.pid or facts.joined.pid))
     or (name == "mount.sysfs" and not (facts.new.net or facts.joined.net)) then
     return { "mount.bind", source = step.target, target = step.target, recursive = true,
@@ -374,14 +377,39 @@ local function add_privileges(add, fields, facts)
   end
 end
 
+-- Whether root inside could make nodes of the host's devices and open them.
+local function has_mknod(fields)
+  if not fields.capabilities or host.euid() ~= 0 then
+    return false
+  end
+  for _, name in ipairs(capability.resolve(fields.capabilities)) do
+    if name == "MKNOD" then
+      local new, joined = namespaces(fields)
+      return not (new.user or joined.user) and require("carton.devices").is_first_userns()
+    end
+  end
+  return false
+end
+
 --- What the limits of a container are to the kernel.
 -- @tparam table fields as of `carton.container`
--- @treturn ?{table,...} as of `carton.limits.files`; nil when it needs no cgroup of its own
+-- @treturn ?{table,...} as of `carton.limits.files`; nil when it needs no cgroup of its own. For root it is told which
+--   devices it may use; that is optional unless it was asked for, or nodes of any device could be made.
 function compile.files(fields)
-  if not (fields.limits or fields.cgroup or fields.delegate) then
+  local wish = fields.limits or {}
+  local free = wish.devices == false
+  local mknod = not free and wish.devices == nil and has_mknod(fields)
+  local has_limits = fields.limits and not (free and next(wish) == "devices" and next(wish, "devices") == nil)
+  if not (has_limits or fields.cgroup or fields.delegate or mknod) then
     return nil
   end
-  return require("carton.limits").files(fields.limits, fields.cgroup)
+  local devices = (wish.devices or (not free and host.euid() == 0)) and require("carton.devices")
+  local nodes = devices and devices.nodes(fields)
+  local files = require("carton.limits").files(fields.limits, fields.cgroup, nodes)
+  if devices and not wish.devices then
+    table.insert(files, { file = "devices", value = devices.text("default", nodes), optional = not mknod or nil })
+  end
+  return files
 end
 
 -- How far a container may divide what was handed over to it: the kernel has 65535 for all, and what is deep
@@ -417,9 +445,15 @@ end
 -- For a plan that is only looked at: which directories of v1 would be entered.
 local function foresee(fields)
   local files = compile.files(fields)
-  if files and require("carton.cgroup").layout().version == 1 then
+  if not files then
+    return nil
+  end
+  local cgroup = require("carton.cgroup")
+  local host_layout = cgroup.layout()
+  files = cgroup.available(files, host_layout)
+  if host_layout.version == 1 then
     files.v1 = {}
-    for controller in pairs(require("carton.cgroup").controllers(files)) do
+    for controller in pairs(cgroup.controllers(files)) do
       table.insert(files.v1, controller)
     end
     table.sort(files.v1)

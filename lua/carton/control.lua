@@ -31,12 +31,18 @@ end
 
 --- Change limits while it runs, all of them or none.
 -- @function container:update
--- @tparam table limits as of the field `limits`
+-- @tparam table limits as of the field `limits`; `devices = false` lifts what was said of them
 -- @tparam[opt] table raw as of the field `cgroup`
 -- @raise `carton.error` that names file and value; nothing has changed then
 -- @usage c:update{ memory = "1G", cpus = 2 }
 function methods:update(limits, raw)
-  group_of(self, "update"):update(require("carton.limits").files(limits, raw))
+  local group, files = group_of(self, "update"), require("carton.limits")
+  local devices = type(limits) == "table" and limits.devices ~= nil and require("carton.devices")
+  local list = files.files(limits, raw, devices and devices.nodes(self.fields))
+  if devices and not limits.devices then
+    list[#list + 1] = { file = "devices", value = devices.all }
+  end
+  group:update(list)
 end
 
 --- Stop all its processes, until `thaw`.

@@ -242,8 +242,8 @@ local function enable(directory, path, controllers)
   end
 end
 
-local function controllers_of(files)
-  local list, seen = {}, { cgroup = true }
+local function controllers_of(files, version)
+  local list, seen = {}, { cgroup = true, devices = version == 2 } -- for which v2 has programs
   for _, entry in ipairs(files) do
     local name = entry.file:match("^[^.]+")
     if not seen[name] then
@@ -259,7 +259,7 @@ end
 -- @treturn table `{ version = 2, unified = directory }`
 function hierarchy.create2(name, files)
   local directory <close>, path = base()
-  local needed, seen = controllers_of(files)
+  local needed, seen = controllers_of(files, 2)
   enable(directory, path, needed)
   local available = words(directory:read("cgroup.controllers"))
   for _, extra in ipairs { "memory", "pids", "cpu" } do -- for what is told of it at the end
@@ -270,8 +270,8 @@ function hierarchy.create2(name, files)
   return { version = 2, unified = create_in(directory, name) }
 end
 
--- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
-local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu" }
+-- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed, changed later.
+local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu", "devices" }
 
 local function fail_v1(controller)
   local unified = MOUNT .. "/unified"
@@ -333,6 +333,44 @@ function hierarchy.create1(name, files, layout)
     error(err, 0)
   end
   return group
+end
+
+--- Leave out what is optional and known not to be there.
+-- @tparam {table,...} files as of `carton.limits.files`
+-- @tparam table layout as of `layout`
+-- @treturn {table,...}
+function hierarchy.available(files, layout)
+  local list = {}
+  for _, entry in ipairs(files) do
+    local path = layout.version == 2 or layout.controllers[entry.file:match("^[^.]+")]
+    if not entry.optional or path == true or (path and host.access(path, "w")) then
+      list[#list + 1] = entry
+    end
+  end
+  return list
+end
+
+--- Do without something that is optional and has failed: as the group above has it.
+-- @tparam table group as of `create1` or `create2`
+-- @tparam string controller
+-- @treturn boolean false where that is not possible
+function hierarchy.forgo(group, controller)
+  local mine = group.version == 1 and group.dirs[controller]
+  for name, directory in pairs(mine and group.dirs or {}) do
+    if directory == mine and name ~= controller then
+      return false
+    end
+  end
+  for i, directory in ipairs(mine and group.list or {}) do
+    if directory == mine then
+      table.remove(group.list, i)
+      group.dirs[controller] = nil
+      directory:remove()
+      directory:close()
+      break
+    end
+  end
+  return true
 end
 
 --- Tell which controllers a group with v1 would have.

@@ -133,7 +133,7 @@ local simple = {
   { "io_weight", "io.weight", function(v) return "default " .. integer(v, "io_weight", 1, 10000) end },
 }
 
-local known = { io = true, hugetlb = true }
+local known = { io = true, hugetlb = true, devices = true }
 for _, row in ipairs(simple) do
   known[row[1]] = true
 end
@@ -142,13 +142,15 @@ end
 -- @tparam ?table wish `memory`, `memory_high`, `memory_low`, `swap` (sizes; swap beside the memory), `cpus`
 --   (processors, 1.5), `cpu_burst` (seconds), `cpu_weight` (1 to 10000, 100 is usual), `cpuset`, `cpuset_mems`
 --   (`"0-2"`), `pids`, `io` (by device: `{ rbps =, wbps =, riops =, wiops =, weight = }`), `io_weight`,
---   `hugetlb` (by page size: `{ ["2MB"] = "64M" }`)
+--   `hugetlb` (by page size: `{ ["2MB"] = "64M" }`), `devices` (rules: see `carton.devices`)
 -- @tparam[opt] table raw file -> value of cgroup v2, for everything else: `{ ["memory.oom.group"] = 1 }`
--- @treturn {table,...} `{ file =, value = string }` in the order in which they are written
+-- @tparam[opt] {string,...} nodes that a container is given: see `carton.devices.nodes`
+-- @treturn {table,...} `{ file =, value = string }` in the order in which they are written; `devices` is no file of
+--   the kernel's, and has a rule a line
 -- @raise a string that says what is wrong with a limit
 -- @see cgroups(7)
 -- @usage limits.files{ memory = "512M", cpus = 1.5, pids = 128 }
-function limits.files(wish, raw)
+function limits.files(wish, raw, nodes)
   local list = {}
   local function add(file, value)
     list[#list + 1] = { file = file, value = tostring(value) }
@@ -168,6 +170,9 @@ function limits.files(wish, raw)
   end
   for _, size in ipairs(sorted(wish and wish.hugetlb or {})) do
     add(("hugetlb.%s.max"):format(size), limits.size(wish.hugetlb[size], "hugetlb"))
+  end
+  if wish and wish.devices then
+    add("devices", require("carton.devices").text(wish.devices, nodes))
   end
   for _, file in ipairs(sorted(raw or {})) do
     if type(file) ~= "string" or not file:find("^%l[%w_]*%.[%w_.]+$") then

@@ -88,6 +88,39 @@ function plan.step_text(step, whole)
   return table.concat(parts, " ")
 end
 
+-- What is written to a cgroup, a line for each value or rule.
+local function cgroup_lines(compiled, separator)
+  local lines = {}
+  for _, entry in ipairs(compiled.files or {}) do
+    if entry.file == "devices" then
+      for rule in entry.value:gmatch("[^\n]+") do
+        lines[#lines + 1] = "devices" .. separator .. rule
+      end
+    else
+      lines[#lines + 1] = ("cgroup%s%s %s"):format(separator, entry.file, separator == " " and entry.value
+        or plan.quote(entry.value))
+    end
+  end
+  return lines
+end
+
+--- Write the program that the rules of devices become with cgroup v2.
+-- @tparam table compiled from `container:compile`
+-- @treturn string an instruction a line, empty when there are no rules
+-- @see carton.devices
+function plan.instructions(compiled)
+  local lines = {}
+  for _, entry in ipairs(compiled.files or {}) do
+    if entry.file == "devices" then
+      local ebpf = require("carton.ebpf")
+      for at, line in ipairs(ebpf.text(ebpf.devices(require("carton.devices").parse(entry.value)))) do
+        lines[at] = ("%3d: %s\n"):format(at - 1, line)
+      end
+    end
+  end
+  return table.concat(lines)
+end
+
 local function namespaces(compiled)
   return #compiled.namespaces > 0 and table.concat(compiled.namespaces, " ") or "none"
 end
@@ -97,8 +130,8 @@ end
 -- @treturn string with a newline at the end
 function plan.text(compiled)
   local lines = { "new namespaces: " .. namespaces(compiled) }
-  for _, entry in ipairs(compiled.files or {}) do
-    lines[#lines + 1] = ("cgroup: %s %s"):format(entry.file, plan.quote(entry.value))
+  for _, line in ipairs(cgroup_lines(compiled, ": ")) do
+    lines[#lines + 1] = line
   end
   for i, step in ipairs(compiled.steps) do
     lines[#lines + 1] = ("%3d  %s"):format(i, plan.step_text(step))
@@ -136,8 +169,8 @@ end
 
 local function lines_of(compiled)
   local lines = { "namespaces " .. namespaces(compiled) }
-  for _, entry in ipairs(compiled.files or {}) do
-    lines[#lines + 1] = ("cgroup %s %s"):format(entry.file, entry.value)
+  for _, line in ipairs(cgroup_lines(compiled, " ")) do
+    lines[#lines + 1] = line
   end
   for _, step in ipairs(compiled.steps) do
     lines[#lines + 1] = plan.step_text(step, true) -- what is different may come late

@@ -4,11 +4,12 @@
 -- @module carton.command.plan
 local options = require("carton.command.options")
 local plan = { summary = "print every step of a recipe, or of carton run, and do none of them",
-  usage = "carton plan [--json] [--diff OTHER.lua] RECIPE.lua [ARG...] | "
+  usage = "carton plan [--json | --instructions] [--diff OTHER.lua] RECIPE.lua [ARG...] | "
     .. "carton plan [OPTION...] ROOTFS COMMAND [ARG...]" }
 
 plan.options = {
   { "--json", help = "as JSON" },
+  { "--instructions", help = "print the program that decides on devices (cgroup v2) instead of the steps" },
   { "--diff", arg = "RECIPE", help = "print what is different from that other recipe's plan" },
 }
 
@@ -64,6 +65,8 @@ function plan.run(argv)
   for i, c in ipairs(list) do
     if values.json then
       io.write(writer.json(c.compiled))
+    elseif values.instructions then
+      io.write(writer.instructions(c.compiled))
     else
       if #list > 1 then
         io.write(i > 1 and "\n" or "", "container ", writer.quote(c.name or tostring(i)), "\n")

@@ -18,6 +18,7 @@ run.options = {
   { "-v --mount", arg = "SRC:DST[:OPTIONS]", many = true, help = "bind a path of the host" },
   { "--tmpfs", arg = "DST", many = true, help = "mount an empty file system in memory" },
   { "--device", arg = "PATH", many = true, help = "give it a device of the host" },
+  { "--device-rule", arg = "RULE", many = true, help = "allow use of devices besides: \"c 189:* rw\"" },
   { "--overlay", help = "write to memory, which goes away with the container" },
   { "--lower", arg = "DIR", many = true, help = "a layer below ROOTFS (implies --overlay)" },
   { "--read-only", help = "make the root read-only" },
@@ -82,7 +83,7 @@ end
 
 local function resources_of(values)
   local limits = { memory = values.memory, swap = values.swap, cpus = tonumber(values.cpus),
-    pids = math.tointeger(tonumber(values.pids)) }
+    pids = math.tointeger(tonumber(values.pids)), devices = values.device_rule }
   if values.cpus and not limits.cpus then
     fail("option '--cpus': '%s' is no number", values.cpus)
   elseif values.pids and not limits.pids then
