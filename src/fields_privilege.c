@@ -61,7 +61,7 @@ initial one.
 @tparam[opt=false] boolean fields.check change nothing, only make sure that it is so
 @raise `carton.error`: `EINVAL` the initial user namespace, `EEXIST` one could still be made,
 `EACCES` without CAP_SYS_RESOURCE in it
-@see user_namespaces(7), namespaces(7) /proc/sys/user
+@see user_namespaces(7), namespaces(7)
 */
 const struct carton_field carton_no_userns_fields[] = {
 	{"check", carton_decode_bool, offsetof(struct step_no_userns, check), 0, NULL, NULL}, END};
