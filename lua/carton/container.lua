@@ -420,9 +420,9 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `seccomp`, `umask`, `timeout`,
---   `descriptors`, `on`, `on_syscall`, as of `carton.container`; all of these but what it is connected to are the container's unless
---   they are given, no_userns always, and `env` is added to the container's
+--   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `on_syscall`, `rlimits`, `seccomp`, `umask`,
+--   `timeout`, `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the
+--   container's unless they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()

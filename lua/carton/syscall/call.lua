@@ -7,7 +7,7 @@
 -- the kernel reads it anew: to let a call go on because of what a pointer pointed at is no decision about security.
 --
 -- Reading raises where the kernel would have failed as well. What a handler does not catch of that answers the call:
--- with `EFAULT` where no memory is, `ENAMETOOLONG`, `EBADF`. A caller that was killed or interrupted is answered nothing.
+-- with `EFAULT` where no memory is, `ENAMETOOLONG`, `EBADF`. A caller that was killed is answered nothing.
 -- @module carton.syscall.call
 local core = require("carton.core")
 local call = {}
@@ -22,8 +22,8 @@ local PATH_MAX <const> = 4096
 local SOCKADDR_MAX <const> = 128 -- struct sockaddr_storage
 local BYTES_MAX <const> = 16 << 20
 local AT_FDCWD <const> = -100
-local FAMILIES <const> = { [0] = "unspec", [1] = "unix", [2] = "inet", [10] = "inet6", [16] = "netlink", [17] = "packet",
-  [40] = "vsock" }
+local FAMILIES <const> = { [0] = "unspec", [1] = "unix", [2] = "inet", [10] = "inet6", [16] = "netlink",
+  [17] = "packet", [40] = "vsock" }
 
 --- What a handler gets; `carton.syscall` makes it.
 -- @tparam table fields `supervisor`, `id`, `number`, `audit`, `known`, `deadline`, and those below
@@ -233,9 +233,38 @@ end
 -- @function call:process
 -- @treturn process to be closed
 -- @raise the answer to the call
--- @usage carton.exec.spawn{ steps = { { "namespace.enter", process = call:process(), kinds = { "user", "mnt" } }, ... } }
+-- @see call:perform
 function methods:process()
   return given(self, listener_of(self):process(self.id, self.pid))
+end
+
+--- Perform steps in the caller's namespaces but that of pids, in its root, with all capabilities there: what it asked
+-- for, done for it. Paths are looked up inside of its root, whatever links are in it.
+-- @function call:perform
+-- @tparam {step,...} steps without an `exec.exec`
+-- @raise the answer to the call: the errno of the step that failed; a string for steps that are none
+-- @usage call:perform { { "mount.bind", source = "/dev/null", target = call:string(1), create = true } }
+-- return 0
+function methods:perform(steps)
+  local caller <close> = self:process()
+  local kinds = self.supervisor.kinds
+  local all = { { "exec.die_with_parent" } }
+  if #kinds > 0 then
+    all[2] = { "namespace.enter", process = caller, kinds = kinds }
+  end
+  local ok, process = pcall(core.exec.spawn, { steps = table.move(steps, 1, #steps, #all + 1, all) })
+  if not ok then
+    given(self, nil, type(process) == "table" and process.code or error(process, 0))
+  end
+  local performed <close> = process
+  local status = performed:wait(math.max(0, self.deadline - core.host.monotonic()))
+  if not status then
+    performed:kill("SIGKILL")
+    performed:wait()
+  end
+  if not status or status.code ~= 0 then
+    given(self, nil, "EINTR")
+  end
 end
 
 --- Have a copy of one of the caller's descriptors: what is done to a socket is done to the caller's.
