@@ -63,7 +63,7 @@ local function argument(self, i)
 end
 
 local function listener_of(self)
-  return self.supervisor.listener
+  return given(self, self.supervisor.listener, "ESRCH") -- put off until nobody is left
 end
 
 -- An int of C, which is what a register's lower half says.
@@ -281,7 +281,7 @@ end
 -- @function call:is_valid
 -- @treturn boolean
 function methods:is_valid()
-  return not self.answered and self.supervisor:is_open() and listener_of(self):is_valid(self.id)
+  return not self.answered and self.supervisor.listener ~= nil and listener_of(self):is_valid(self.id)
 end
 
 --- Tell what the container's profile says of it.
@@ -297,7 +297,8 @@ local function answer(self, how, ...)
   end
   self.answered = true
   self.supervisor:forget(self)
-  return self.supervisor:is_open() and listener_of(self)[how](listener_of(self), self.id, ...)
+  local listener = self.supervisor.listener
+  return listener ~= nil and listener[how](listener, self.id, ...)
 end
 
 --- Have it return.
@@ -356,7 +357,8 @@ function methods:inject(what, options)
       misuse(self, "inject: unknown field '%s'", tostring(key))
     end
   end
-  local ok, number = pcall(listener_of(self).add_descriptor, listener_of(self), self.id, what, options)
+  local listener = listener_of(self)
+  local ok, number = pcall(listener.add_descriptor, listener, self.id, what, options)
   if not ok then
     local code = type(number) == "table" and number.code
     if code == "EMFILE" or (code == "EBADF" and options and options.at) then
