@@ -465,9 +465,7 @@ function methods:finish()
     return self.status -- somebody else has waited for it
   end
   local status = self.process:wait()
-  if self.supervisor then
-    self.supervisor:close()
-  end
+  require("carton.wait").leave(self)
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr
   status.stats = leave_group(self)
@@ -581,9 +579,7 @@ function methods:close()
       self:kill("SIGKILL")
       self.status = require("carton.wait").process(self.process)
     end
-    if self.supervisor then
-      self.supervisor:close()
-    end
+    require("carton.wait").leave(self)
     leave_group(self)
     for _, stream in ipairs(self.streams) do
       stream.descriptor:close()
@@ -591,7 +587,6 @@ function methods:close()
     if self.terminal then
       self.terminal:close()
     end
-    require("carton.wait").remove_guest(self.process)
     self.process:close()
     self.process, self.streams, self.terminal = nil, {}, nil
   end
