@@ -311,16 +311,73 @@ describe("on_syscall #userns", function()
   end)
 
   it("never takes another process for one that has ended", function()
-    -- the payload's first child asks, dies, and its number is given to the next: in a small namespace of numbers
     local kept
-    local status = shell("payload & p=$!; sleep 0.1; kill -9 $p; wait $p 2>/dev/null; "
-      .. "echo $((p - 1)) > /proc/sys/kernel/ns_last_pid 2>/dev/null; sleep 0.1 & q=$!; wait; "
-      .. "[ $p = $q ] && echo same || echo other", { getppid = function(call)
-      call:defer()
-      kept = call
+    local c <close> = carton.container { rootfs = root(), stdin = "null", stderr = "null",
+      args = { "sh", "-c", "payload edges & sleep 0.1; kill -9 $!; wait; sleep 30" },
+      on_syscall = { mkdir = function(call)
+        kept = call
+        call:defer()
+      end } }
+    c:start()
+    assert.is_true(helper.eventually(function()
+      c:wait(0.01)
+      return kept and not kept:is_valid()
+    end))
+    -- as if its number were ours by now
+    local listener, own = c.process:listener(), posix.getpid("pid")
+    local address = tonumber(helper.read("/proc/self/maps"):match("(%x+)%-%x+ rw"), 16)
+    local byte = assert(io.open("/proc/self/mem", "rb"))
+    byte:seek("set", address)
+    local before = byte:read(8)
+    for _, refused_call in ipairs { { "read", address, 8 }, { "read", address, 8, true },
+      { "write", address, "overwrit" }, { "directory", "root" }, { "directory", "cwd" },
+      { "process" }, { "descriptor", 0 } } do
+      local name = refused_call[1]
+      local value, why = listener[name](listener, kept.id, own, table.unpack(refused_call, 2))
+      assert.is_nil(value, name)
+      assert.equal("ENOENT", why, name)
+    end
+    byte:seek("set", address)
+    assert.equal(before, byte:read(8))
+    byte:close()
+    assert.is_nil(listener:add_descriptor(kept.id, 0))
+    assert.is_false(listener:reply(kept.id, 1))
+    assert.is_false(listener:deny(kept.id, 1))
+    assert.is_false(listener:continue(kept.id))
+    c:close()
+    assert.matches("closed listener", tostring(helper.raises(listener.receive, listener)))
+    assert.equal("mkdir: ESRCH", tostring(helper.raises(kept.string, kept, 2, 7)))
+    assert.is_false(kept:reply(1))
+  end)
+
+  it("asks about the call that gave the listener away, when the program makes it", function()
+    local asked = 0
+    local status = run({ "payload", "sendmsg" }, { sendmsg = function()
+      asked = asked + 1
+      return 7
     end })
-    assert.is_true(status.stdout == "same\n" or status.stdout == "other\n", status.stdout .. status.stderr)
-    assert.is_false(kept:is_valid())
+    assert.equal("sendmsg 7 \nsendmsg 7 \n", status.stdout)
+    assert.equal(2, asked)
+  end)
+
+  it("does not take the program's first call for its launch, below an init", function()
+    for _ = 1, 20 do
+      local asked = 0
+      assert.equal("getppid 4 \n", run({ "payload" }, { ["*"] = function(call)
+        asked = asked + (call.name == "brk" and 1 or 0)
+        return call:continue()
+      end, getppid = function() return 4 end }, { init = true }).stdout)
+      assert.is_true(asked >= 2)
+    end
+  end)
+
+  it("has one listener, and says so", function()
+    local program = carton.seccomp.notify_steps(false, {}, false, { handlers = { getppid = continue } })[1].program
+    local step = { "privilege.notify", program = program }
+    local err = helper.raises_code("EBUSY", core.exec.spawn, { steps = { { "privilege.no_new_privs" }, step, step,
+      { "exec.exec", args = { "/bin/true" } } } })
+    assert.equal(3, err.index)
+    assert.matches("an outer container has on_syscall already", require("carton.hint").find(err))
   end)
 
   it("answers threads, and callers with signals on their way", function()
