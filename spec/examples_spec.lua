@@ -9,6 +9,7 @@ local expected = {
   build = { "^built in a sandbox\n$" },
   classic = { "^process 1 of %d+, on classic\n$" },
   compare = { "%- namespace.hostname name=carton\n%+ namespace.hostname name=web", "%+ privilege.user user=nobody" },
+  connects = { "to 127.0.0.1, port 80 %(inet%)\n", "nobody listens there\n", "to 127.0.0.2, port 53 %(inet%)\n" },
   hello = { "Hello from hello: I am process 1, user 0.\n", "All that runs here: %d processes; all networks: "
     .. "/sys/class/net/lo\n$" },
   jobs = { "job1: 1\n", "job5: exited %(3%) I fail", "job9: timeout %(137%)", "job12: 144\n", "2 of 12 failed\n$" },
@@ -16,6 +17,7 @@ local expected = {
     "\nnor can programs be brought along\nthere is no further user namespace\n" },
   layout = { "Nothing else is here.\n", "the root can't be written\n", "8 MiB of scratch, and no more\n$" },
   limits = { "^ 16 MiB: not enough memory\n 64 MiB: exited\nand what it used is told\n$" },
+  mknod = { "^/dev/mine made as /dev/null\nc\nno disk can be made\n$" },
   overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },
   pipeline = { "^%s+100 0\n%s+100 1\n%s+100 2\n$" },
   pod = { "^the client read: hello from the server, 1 process\n$" },

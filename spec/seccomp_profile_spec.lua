@@ -84,7 +84,8 @@ describe("an OCI profile", function()
     refused("syscalls: a list expected", { syscalls = 5 })
   end)
   it("asks only where somebody answers", function()
-    local asking = { defaultAction = "SCMP_ACT_ALLOW", syscalls = { { names = { "read" }, action = "SCMP_ACT_NOTIFY" } } }
+    local asking = { defaultAction = "SCMP_ACT_ALLOW", syscalls = {
+      { names = { "read" }, action = "SCMP_ACT_NOTIFY" } } }
     assert.matches("rule 1: notify: somebody has to answer", tostring(helper.raises(seccomp.compile, asking)))
   end)
   it("ends what enters by an architecture that it leaves out", function()

@@ -179,6 +179,9 @@ int main(int argc, char *argv[])
 		for (long i = atol(argv[2]); i > 0; i--)
 			n += syscall(SYS_getppid);
 		tell("times", n);
+	} else if (argc > 1 && strcmp(argv[1], "sendmsg") == 0) {
+		tell("sendmsg", syscall(SYS_sendmsg, -1, NULL, 0, 0, 0, 0));
+		tell("sendmsg", syscall(SYS_sendmsg, -1, NULL, 0, -1, -1, -1));
 	} else {
 		tell("getppid", syscall(SYS_getppid));
 	}

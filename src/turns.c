@@ -111,6 +111,9 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 		s->process->pid = pid_of(fd);
 	} else if (plan->steps[step].perform == carton_privilege_notify) {
 		s->listener = carton_newlistener(L, fd);
+		if (s->helper > 0) /* nobody else shall have the channel: await_message() */
+			waitpid(s->helper, NULL, 0);
+		s->helper = 0;
 		lua_setiuservalue(L, process, CARTON_PROCESS_LISTENER);
 	} else {
 		h = carton_newhandle(L, CARTON_DESCRIPTOR);
@@ -158,7 +161,7 @@ void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 }
 
 /* Until it says something: what its filter asks is answered. Nobody but our own code has run there
- * as long as the channel is open, which is closed by exec. */
+ * as long as the channel is open: the program's exec closes what was its last copy. */
 static void await_message(lua_State *L, struct spawn *s)
 {
 	struct pollfd fds[] = {{.fd = s->channel, .events = POLLIN}, {.fd = -1, .events = POLLIN}};

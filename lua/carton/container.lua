@@ -420,9 +420,9 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
---   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `rlimits`, `seccomp`, `umask`, `timeout`,
---   `descriptors`, `on`, `on_syscall`, as of `carton.container`; all of these but what it is connected to are the container's unless
---   they are given, no_userns always, and `env` is added to the container's
+--   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `on_syscall`, `rlimits`, `seccomp`, `umask`,
+--   `timeout`, `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the
+--   container's unless they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
@@ -465,9 +465,7 @@ function methods:finish()
     return self.status -- somebody else has waited for it
   end
   local status = self.process:wait()
-  if self.supervisor then
-    self.supervisor:close()
-  end
+  require("carton.wait").leave(self)
   local captured = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr = captured.stdout, captured.stderr
   status.stats = leave_group(self)
@@ -581,9 +579,7 @@ function methods:close()
       self:kill("SIGKILL")
       self.status = require("carton.wait").process(self.process)
     end
-    if self.supervisor then
-      self.supervisor:close()
-    end
+    require("carton.wait").leave(self)
     leave_group(self)
     for _, stream in ipairs(self.streams) do
       stream.descriptor:close()
@@ -591,7 +587,6 @@ function methods:close()
     if self.terminal then
       self.terminal:close()
     end
-    require("carton.wait").remove_guest(self.process)
     self.process:close()
     self.process, self.streams, self.terminal = nil, {}, nil
   end

@@ -47,7 +47,8 @@ end
 
 -- Instructions mean nothing to a reader: how many there are does, and whether they are the same.
 local function is_program(step, key)
-  return key == "program" and (step[1] == "privilege.seccomp" or step[1] == "privilege.notify") and type(step[key]) == "string"
+  return key == "program" and type(step[key]) == "string"
+    and (step[1] == "privilege.seccomp" or step[1] == "privilege.notify")
 end
 
 local function show(value, whole)

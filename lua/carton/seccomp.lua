@@ -15,7 +15,8 @@
 --         { names = { "mount" }, action = "allow", caps = { "SYS_ADMIN" }, min_kernel = "5.2" },
 --       } }
 --
--- Actions are `allow`, `{ "errno", name or number }`, `kill`, `kill_thread`, `trap`, `{ "trace", number }` and `log`.
+-- Actions are `allow`, `{ "errno", name or number }`, `kill`, `kill_thread`, `trap`, `{ "trace", number }`, `log` and,
+-- where the container's `on_syscall` answers, `notify`.
 -- A rule applies where all of its `args` hold (`==` and `!=` may have a mask, `==` a list of values), the container
 -- has all of its `caps` and none of `without`, and the kernel is at least `min_kernel` and older than `before_kernel`.
 -- On x86_64 the x32 convention is refused, and a call of an architecture that is not named ends the program.
@@ -23,6 +24,7 @@
 -- The filter is the last step of a container but one: what a profile has to allow is what executes the program,
 -- rt_sigaction, rt_sigprocmask, fcntl, execveat and execve; with `init` also rt_sigtimedwait, clone, setpgid, ioctl,
 -- close_range, wait4, kill and exit; and openat, read and close for a good message when the program is not there.
+-- With `on_syscall` also read, and pipe2 and close below an init; what is asked about is answered by the launch itself.
 -- Without no_new_privs a filter takes CAP_SYS_ADMIN, and so comes before the container's own capabilities are set: then
 -- capget, capset, prctl and ppoll, too.
 --

@@ -15,7 +15,7 @@
 -- or whose time is up; what was raised is raised again where the recipe waits.
 --
 -- Handlers run while the recipe waits: in `wait`, `run`, `carton.wait_any`, or a loop. Until then their callers wait.
--- Further programs (`exec`) have the container's handlers. With the container's handlers gone, calls fail with `ENOSYS`.
+-- Further programs (`exec`) have the container's handlers. With the recipe gone, calls fail with `ENOSYS`.
 --
 -- On 32-bit architectures a handler also gets what is spelled otherwise there (`chown32`), and ways past it are closed
 -- (`socketcall`, `ipc`); so is io_uring(7), which no filter sees. What kills stays as it is. What the built-in init
@@ -92,6 +92,17 @@ local function tables_of(handlers)
   return by_audit
 end
 
+-- Namespaces that are not ours; a pid namespace is entered by a child alone.
+local function kinds_of(facts)
+  local kinds = {}
+  for _, kind in ipairs { "user", "cgroup", "ipc", "mnt", "net", "time", "uts" } do
+    if facts.new[kind] or facts.joined[kind] or (kind == "cgroup" and facts.entered) then
+      kinds[#kinds + 1] = kind
+    end
+  end
+  return kinds
+end
+
 --- Answer the calls of a container that was started.
 -- @tparam container c
 -- @tparam table facts of its plan
@@ -100,16 +111,9 @@ function syscall.supervise(c, facts)
   local on = c.fields.on_syscall
   local self = setmetatable({ listener = c.process:listener(), timeout = on.timeout or TIMEOUT, all = on["*"],
     denied = on.denied, by_audit = tables_of(named(on)), unasked = facts.unasked, deferred = {}, count = 0,
-    init = c.fields.init and c.process:pid() or nil }, meta)
+    kinds = kinds_of(facts), init = c.fields.init and c.process:pid() or nil }, meta)
   require("carton.wait").add_source(self)
   return self
-end
-
---- Tell whether it still answers.
--- @function supervisor:is_open
--- @treturn boolean
-function methods:is_open()
-  return self.listener ~= nil
 end
 
 --- Answer no more: what is asked fails with `ENOSYS`.
@@ -163,8 +167,8 @@ function methods:verdict(call)
     local action, data = bpf.decode(value)
     local goes_on = action == "allow" or action == "log" or action == "notify"
     local verdict = goes_on and "allow" or action == "errno" and core.errno[data] or "EPERM"
-    if looked >= bpf.ARGUMENTS then
-      return verdict
+    if looked >= bpf.ARGUMENTS or not self.by_audit[call.audit].names[call.number] then
+      return verdict -- a payload makes up numbers without end
     end
     verdicts[call.number] = verdict
   end

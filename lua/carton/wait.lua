@@ -17,12 +17,6 @@ function wait.add_guest(process)
   guests[process] = true
 end
 
---- Forget one, whose handle is closed next.
--- @tparam process process
-function wait.remove_guest(process)
-  guests[process] = nil
-end
-
 local function add_guests(polls)
   local places = {}
   for process in pairs(guests) do
@@ -45,6 +39,15 @@ end
 -- @tparam supervisor source
 function wait.remove_source(source)
   sources[source] = nil
+end
+
+--- Forget a container that has ended: its calls are answered no more, and nobody else reaps it.
+-- @tparam container c
+function wait.leave(c)
+  guests[c.process] = nil
+  if c.supervisor then
+    c.supervisor:close()
+  end
 end
 
 --- Have a poll watch for the ends of guests, and for system calls to answer.

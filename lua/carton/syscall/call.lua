@@ -7,7 +7,7 @@
 -- the kernel reads it anew: to let a call go on because of what a pointer pointed at is no decision about security.
 --
 -- Reading raises where the kernel would have failed as well. What a handler does not catch of that answers the call:
--- with `EFAULT` where no memory is, `ENAMETOOLONG`, `EBADF`. A caller that was killed or interrupted is answered nothing.
+-- with `EFAULT` where no memory is, `ENAMETOOLONG`, `EBADF`. A caller that was killed is answered nothing.
 -- @module carton.syscall.call
 local core = require("carton.core")
 local call = {}
@@ -22,8 +22,8 @@ local PATH_MAX <const> = 4096
 local SOCKADDR_MAX <const> = 128 -- struct sockaddr_storage
 local BYTES_MAX <const> = 16 << 20
 local AT_FDCWD <const> = -100
-local FAMILIES <const> = { [0] = "unspec", [1] = "unix", [2] = "inet", [10] = "inet6", [16] = "netlink", [17] = "packet",
-  [40] = "vsock" }
+local FAMILIES <const> = { [0] = "unspec", [1] = "unix", [2] = "inet", [10] = "inet6", [16] = "netlink",
+  [17] = "packet", [40] = "vsock" }
 
 --- What a handler gets; `carton.syscall` makes it.
 -- @tparam table fields `supervisor`, `id`, `number`, `audit`, `known`, `deadline`, and those below
@@ -63,7 +63,7 @@ local function argument(self, i)
 end
 
 local function listener_of(self)
-  return self.supervisor.listener
+  return given(self, self.supervisor.listener, "ESRCH") -- put off until nobody is left
 end
 
 -- An int of C, which is what a register's lower half says.
@@ -233,9 +233,38 @@ end
 -- @function call:process
 -- @treturn process to be closed
 -- @raise the answer to the call
--- @usage carton.exec.spawn{ steps = { { "namespace.enter", process = call:process(), kinds = { "user", "mnt" } }, ... } }
+-- @see call:perform
 function methods:process()
   return given(self, listener_of(self):process(self.id, self.pid))
+end
+
+--- Perform steps in the caller's namespaces but that of pids, in its root, with all capabilities there: what it asked
+-- for, done for it. Paths are looked up inside of its root, whatever links are in it.
+-- @function call:perform
+-- @tparam {step,...} steps without an `exec.exec`
+-- @raise the answer to the call: the errno of the step that failed; a string for steps that are none
+-- @usage call:perform { { "mount.bind", source = "/dev/null", target = call:string(1), create = true } }
+-- return 0
+function methods:perform(steps)
+  local caller <close> = self:process()
+  local kinds = self.supervisor.kinds
+  local all = { { "exec.die_with_parent" } }
+  if #kinds > 0 then
+    all[2] = { "namespace.enter", process = caller, kinds = kinds }
+  end
+  local ok, process = pcall(core.exec.spawn, { steps = table.move(steps, 1, #steps, #all + 1, all) })
+  if not ok then
+    given(self, nil, type(process) == "table" and process.code or error(process, 0))
+  end
+  local performed <close> = process
+  local status = performed:wait(math.max(0, self.deadline - core.host.monotonic()))
+  if not status then
+    performed:kill("SIGKILL")
+    performed:wait()
+  end
+  if not status or status.code ~= 0 then
+    given(self, nil, "EINTR")
+  end
 end
 
 --- Have a copy of one of the caller's descriptors: what is done to a socket is done to the caller's.
@@ -252,7 +281,7 @@ end
 -- @function call:is_valid
 -- @treturn boolean
 function methods:is_valid()
-  return not self.answered and self.supervisor:is_open() and listener_of(self):is_valid(self.id)
+  return not self.answered and self.supervisor.listener ~= nil and listener_of(self):is_valid(self.id)
 end
 
 --- Tell what the container's profile says of it.
@@ -268,7 +297,8 @@ local function answer(self, how, ...)
   end
   self.answered = true
   self.supervisor:forget(self)
-  return self.supervisor:is_open() and listener_of(self)[how](listener_of(self), self.id, ...)
+  local listener = self.supervisor.listener
+  return listener ~= nil and listener[how](listener, self.id, ...)
 end
 
 --- Have it return.
@@ -327,7 +357,8 @@ function methods:inject(what, options)
       misuse(self, "inject: unknown field '%s'", tostring(key))
     end
   end
-  local ok, number = pcall(listener_of(self).add_descriptor, listener_of(self), self.id, what, options)
+  local listener = listener_of(self)
+  local ok, number = pcall(listener.add_descriptor, listener, self.id, what, options)
   if not ok then
     local code = type(number) == "table" and number.code
     if code == "EMFILE" or (code == "EBADF" and options and options.at) then
