@@ -16,6 +16,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -278,11 +279,13 @@ static int release_agent(char *args[])
 	return 0;
 }
 
-/* write FILE...: open for writing, and write back what was read when there is something. */
+/* write FILE...: open for writing what is not the null device, and write back what was read when
+ * there is something. */
 static int write_back(char *args[])
 {
 	for (; *args; args++) {
 		char content[4096];
+		struct stat st;
 		int fd = open(*args, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof(content));
 
@@ -291,6 +294,11 @@ static int write_back(char *args[])
 		fd = open(*args, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		if (fd < 0)
 			continue;
+		if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+		    st.st_rdev == makedev(1, 3)) { /* masked */
+			close(fd);
+			continue;
+		}
 		printf("%s %s\n", n > 0 && write(fd, content, (size_t)n) == n ? "wrote" : "opened",
 		       *args);
 		close(fd);

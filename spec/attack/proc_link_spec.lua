@@ -54,8 +54,8 @@ attack.any("a volume in place of /proc makes labels and masks go nowhere", { "CV
 describe("an impostor of /proc #userns", function()
   it("is not what a parameter or label is written to, nor what is told about it", function()
     local volume = helper.tmpdir()
-    assert(os.execute(("cd '%s' && mkdir -p self/attr sys/net/ipv4 && echo 0 | tee self/attr/exec sys/net/ipv4/ip_forward "
-      .. ">/dev/null"):format(volume)))
+    assert(os.execute(("cd '%s' && mkdir -p self/attr sys/net/ipv4 && "
+      .. "echo 0 | tee self/attr/exec sys/net/ipv4/ip_forward >/dev/null"):format(volume)))
     local fields = { rootfs = attack.image(), mounts = { volume .. ":/proc" }, sysctl = { ["net.ipv4.ip_forward"] = 1 },
       idmap = not helper.is_root and "single" or nil }
     fields.args = { "sh", "-c", "umount /proc; mount -t proc proc /tmp && cat /tmp/sys/net/ipv4/ip_forward" }

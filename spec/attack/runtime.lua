@@ -29,14 +29,14 @@ end
 
 local function outcome(ok, status)
   if ok then
-    return { code = status.code, stdout = status.stdout or "", stderr = status.stderr or "" }
+    return { code = status.cause == "timeout" and 124 or status.code, stdout = status.stdout or "", stderr = status.stderr or "" }
   end
   return { code = 125, stdout = "", stderr = tostring(status), err = status, refused = true }
 end
 
 -- Carton, in this process.
 
-local own = { name = "Carton", tries = 1000, seconds = 20 }
+local own = { name = "Carton", tries = 250, seconds = 20 } -- what is cheaper than a start is tried more often
 own.__index = own
 
 local function user_of(fields)

@@ -17,7 +17,8 @@ end
 
 local NAMES <const> = { "kernel.core_pattern", "kernel/core_pattern", "net.ipv4.ip_forward+kernel.core_pattern",
   "net.ipv4.ip_forward=1+kernel.core_pattern", "net/../kernel/core_pattern", "net.ipv4.../kernel.core_pattern",
-  "net.ipv4.ip_forward,kernel.core_pattern", "net.ipv4.ip_forward\nkernel.core_pattern", "/proc/sys/kernel/core_pattern",
+  "net.ipv4.ip_forward,kernel.core_pattern", "net.ipv4.ip_forward\nkernel.core_pattern",
+  "/proc/sys/kernel/core_pattern",
   "net..kernel.core_pattern", "net", "net.", "", ".", "..", "/", "kernel.shmmni/../core_pattern", "vm.swappiness",
   "fs.mqueue.../..core_pattern", "kernel.msgmax ", "kernel.shm_rmid_forced.x", "net.ipv4.ip_forward ",
   "kernel.shm../hostname", "net/ipv4/../../kernel/core_pattern" }
