@@ -121,7 +121,7 @@ attack_tools := $(BUILD)/attack/payload $(BUILD)/attack/loader
 attack-tools: $(attack_tools)
 
 attack-table: all $(attack_tools) ## try the attacks on Carton and on the OCI runtimes installed, in a virtual machine (as root)
-	$(Q)spec/vm/run -t 3000 spec/attack/compare
+	$(Q)spec/vm/run -t 5400 env RUNTIME="$(RUNTIME)" sh -c 'eval "$$(make -s env)"; $(LUA) spec/attack/compare.lua $(ARGS)'
 
 $(BUILD)/attack/payload: spec/attack/payload.c
 	@mkdir -p $(@D)

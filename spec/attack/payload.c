@@ -209,7 +209,7 @@ static int trace(char *args[])
 {
 	int last = args[0] ? atoi(args[0]) : 100;
 
-	for (int pid = 1;; pid = pid % last + 1) {
+	for (int pid = 1; last > 0; pid = pid % last + 1) {
 		char path[64], name[256];
 		ssize_t n;
 		int status;
@@ -222,9 +222,9 @@ static int trace(char *args[])
 		n = readlink(path, name, sizeof(name) - 1);
 		name[n > 0 ? n : 0] = '\0';
 		told(strncmp(name, "/bin/", 5) == 0 ? "ours" : "traced", name);
-		if (ptrace(PTRACE_DETACH, pid, 0, 0) < 0)
-			return fail("detach");
+		ptrace(PTRACE_DETACH, pid, 0, 0); /* which may be gone */
 	}
+	return 2;
 }
 
 /* key-add NAME VALUE PROGRAM...: a session keyring with a key in it for a program. */

@@ -29,7 +29,8 @@ end
 
 local function outcome(ok, status)
   if ok then
-    return { code = status.cause == "timeout" and 124 or status.code, stdout = status.stdout or "", stderr = status.stderr or "" }
+    return { code = status.cause == "timeout" and 124 or status.code, stdout = status.stdout or "",
+      stderr = status.stderr or "" }
   end
   return { code = 125, stdout = "", stderr = tostring(status), err = status, refused = true }
 end
@@ -125,7 +126,7 @@ end
 
 -- A runtime with the OCI command line.
 
-local oci = { tries = 1000, seconds = 60 }
+local oci = { tries = 1000, seconds = 25 }
 oci.__index = oci
 
 local function capabilities(list)

@@ -4,15 +4,15 @@ local helper = require("spec.helper")
 local attack = require("spec.attack.attack")
 
 --- What may come of each word: the uid, or only a refusal.
-local WORDS <const> = { { "1", "1" }, { "1:2", "1" }, { "33", "33" }, { "7", "7" }, { ":2" }, { "+1" }, { " 1" }, { "1 " },
-  { "0x1" }, { "-1" }, { "01" }, { "1e0" }, { "4294967295" }, { "4294967296" }, { "18446744073709551616" },
+local WORDS <const> = { { "1", "1" }, { "1:2", "1" }, { "33", "33" }, { "7", "7" }, { ":2" }, { "+1" }, { " 1" },
+  { "1 " }, { "0x1" }, { "-1" }, { "01" }, { "1e0" }, { "4294967295" }, { "4294967296" }, { "18446744073709551616" },
   { "4294967297" }, { "1:" }, { "1:2:3" }, { "nobody-of-that-name" }, { "zero" }, { "-4294967296" }, { "1:-1" },
-  { "65535:4294967296", } }
+  { "65535:4294967296" } }
 
 local function image()
   local root = attack.image()
-  helper.write(root .. "/etc/passwd", "root:x:0:0::/:/bin/sh\n7:x:0:0::/:/bin/sh\n+1:x:0:0::/:/bin/sh\n:x:0:0::/:/bin/sh\n"
-    .. "0x1:x:0:0::/:/bin/sh\n-1:x:0:0::/:/bin/sh\n")
+  helper.write(root .. "/etc/passwd", "root:x:0:0::/:/bin/sh\n7:x:0:0::/:/bin/sh\n+1:x:0:0::/:/bin/sh\n"
+    .. ":x:0:0::/:/bin/sh\n" .. "0x1:x:0:0::/:/bin/sh\n-1:x:0:0::/:/bin/sh\n")
   return root
 end
 

@@ -11,7 +11,8 @@ describe("a file that is written into a root #userns", function()
   it("stays in it, whatever the image has in its place", function()
     local path, look = attack.canary()
     local before, written = look(), 0
-    for _, how in ipairs { "ln -s $canary/file $1", "ln -s ../../../../../../..$canary/file $1", "mkfifo $1", "mkdir $1",
+    for _, how in ipairs { "ln -s $canary/file $1", "ln -s ../../../../../../..$canary/file $1", "mkfifo $1",
+      "mkdir $1",
       "ln -s /proc/self/root$canary/file $1", "ln -s hosts $1", "ln -s $canary/new $1", "ln -s /dev/null $1",
       "ln -s /etc/group $1",
       "rm -r ${1%/*}; ln -s $canary ${1%/*}", "rm -r ${1%/*}; ln -s ../../../../../..$canary ${1%/*}" } do
