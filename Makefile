@@ -85,14 +85,14 @@ demo: ## set up, build, and run a first container
 
 test: ## set up, build, and run every spec, as root and as an unprivileged user
 	$(Q).ci/deps build test
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all attack-tools
 	$(Q).ci/test
 
-check: all ## run the specs that need no root
+check: all attack-tools ## run the specs that need no root
 	$(Q).ci/test --unprivileged
 
 asan: ## run the specs under the address and undefined-behaviour sanitizers
-	$(Q)$(MAKE) --no-print-directory all BUILD=build/asan \
+	$(Q)$(MAKE) --no-print-directory all attack-tools BUILD=build/asan \
 		CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
 	$(Q)BUILD=build/asan .ci/test --asan
 
@@ -115,6 +115,23 @@ $(BUILD)/bench/true: spec/bench/true.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s \
 		-Wl,-z,noseparate-code,--build-id=none -o $@ $<
+
+attack_tools := $(BUILD)/attack/payload $(BUILD)/attack/loader
+.PHONY: attack-tools attack-table
+attack-tools: $(attack_tools)
+
+attack-table: all $(attack_tools) ## try the attacks on Carton and on the OCI runtimes installed, in a virtual machine (as root)
+	$(Q)spec/vm/run -t 5400 env RUNTIME="$(RUNTIME)" sh -c 'eval "$$(make -s env)"; $(LUA) spec/attack/compare.lua $(ARGS)'
+
+$(BUILD)/attack/payload: spec/attack/payload.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
+
+# A dynamic loader: no C library, no relocations.
+$(BUILD)/attack/loader: spec/attack/loader.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -Os -ffreestanding -fno-stack-protector \
+		-nostdlib -static-pie -s -o $@ $<
 
 .PHONY: lint format doc
 lint: $(BUILD)/init_data.c $(BUILD)/filters.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors

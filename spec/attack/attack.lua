@@ -1,0 +1,113 @@
+-- SPDX-License-Identifier: MIT
+-- What the attacks share: cases for any runtime, canaries, images, programs that exchange names while we work.
+local posix = require("posix")
+local carton = require("carton")
+local helper = require("spec.helper")
+local attack = { cases = {} }
+
+local build = helper.program:match("^(.*)/bin/[^/]*$") or "build"
+
+--- A program of build/attack; made when it is missing.
+function attack.tool(name)
+  local path = build .. "/attack/" .. name
+  if not posix.access(path, "x") then
+    assert(os.execute(("make -s BUILD='%s' '%s' >&2"):format(build, path)))
+  end
+  return carton.host.realpath(path)
+end
+
+--- A fresh image with the payload in it.
+function attack.image()
+  local root = helper.rootfs(true)
+  assert(os.execute(("cp '%s' '%s/bin/payload'"):format(attack.tool("payload"), root)))
+  posix.chmod(root .. "/tmp", "rwxrwxrwx")
+  return root
+end
+
+--- A directory of the host that nobody may change, and a function that tells all of it: contents, owners, and times,
+-- so that what came and went is seen as well.
+function attack.canary()
+  local path = helper.tmpdir()
+  helper.write(path .. "/file", "canary\n", "rw-r--r--")
+  helper.write(path .. "/passwd", "canary:x:0:0::/:/bin/sh\n")
+  for _, name in ipairs { "dir", "pts", "fd", "shm", "mqueue" } do
+    posix.mkdir(path .. "/" .. name)
+  end
+  return path, function()
+    return helper.run { "/bin/sh", "-c", [[cd "$1" && find . -printf '%p %y %m %U %G %s %T@ %C@ %l\n' | sort
+      cat file passwd; grep -F "$1" /proc/self/mountinfo]], "sh", path }.stdout
+  end
+end
+
+--- Hold what a case expects; what it says otherwise begins with these words.
+attack.SUCCEEDED = "the attack succeeded: "
+function attack.holds(value, format, ...)
+  if not value then
+    error(attack.SUCCEEDED .. format:format(...), 0)
+  end
+end
+
+--- A case for any runtime: a function of a runtime (spec.attack.runtime) that raises when the attack succeeds, and
+-- returns what it counted. Here it is a spec of Carton; spec/attack/compare.lua has others try.
+function attack.any(title, cves, try)
+  attack.cases[#attack.cases + 1] = { title = title, cves = cves, try = try }
+  if not attack.comparing then
+    local busted = require("busted")
+    busted.describe("attack #userns", function()
+      busted.it(("%s (%s)"):format(title, table.concat(cves, ", ")), function()
+        try(require("spec.attack.runtime").carton())
+      end)
+    end)
+  end
+end
+
+local swapper = {}
+swapper.__index = swapper
+
+local function count_of(path)
+  local file <close> = io.open(path)
+  local text = file and file:read(8) or ""
+  return #text == 8 and string.unpack("=I8", text) or 0
+end
+
+--- Exchange two names of the host until it is closed; `container` with `a`, `b` and `counter` as seen from inside: by
+-- a program in there.
+function attack.swapper(a, b, fields)
+  fields = fields or {}
+  local self = setmetatable({ a = a, seen = {}, counter = fields.counter or helper.tmpdir() .. "/count" }, swapper)
+  if fields.process then
+    self.process = fields.process
+  else
+    self.process = carton.exec.spawn { steps = { { "exec.die_with_parent" }, { "exec.exec", args = {
+      attack.tool("payload"), "swap", a, b, self.counter }, env = {} } } }
+  end
+  assert(helper.eventually(function() return count_of(self.counter) > 0 end), "nothing is exchanged")
+  return self
+end
+
+--- Look at what stands in the place; called with each try.
+function swapper:look()
+  local st = posix.readlink(self.a) or (carton.host.stat(self.a, true) or {}).type or "nothing"
+  self.seen[st] = (self.seen[st] or 0) + 1
+end
+
+--- The race was on all the time: names were exchanged more often than tried, and both were seen.
+function swapper:assert_live(tries)
+  local kinds = 0
+  for _ in pairs(self.seen) do
+    kinds = kinds + 1
+  end
+  local count = count_of(self.counter)
+  assert(kinds >= 2 and count > tries, ("no race: %d kinds, %d exchanges, %d tries"):format(kinds, count, tries))
+  return count
+end
+
+function swapper:__close()
+  self.process:kill("SIGKILL")
+  if self.process.wait then
+    self.process:wait()
+  end
+  self.process:close()
+end
+
+return attack

@@ -1,0 +1,44 @@
+-- SPDX-License-Identifier: MIT
+-- CVE-2022-31030: an output without end takes the memory or the time of who reads it.
+local posix = require("posix")
+local carton = require("carton")
+local helper = require("spec.helper")
+local host = carton.host
+
+describe("an output without end", function()
+  it("of what a program left behind does not keep the caller #userns", function()
+    local c <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null",
+      idmap = not helper.is_root and "single" or nil }
+    c:start()
+    local e <close> = c:exec { args = { "sh", "-c", "cat /dev/zero & exit 3" }, stdin = "null", stdout = "capture",
+      stderr = "null" }
+    local began = host.monotonic()
+    local status = e:wait(20)
+    assert.equal(3, status.code)
+    assert.is_true(host.monotonic() - began < 10)
+  end)
+  it("does not fill the memory of who passes it on #userns", function()
+    local reader <close>, writer = carton.exec.pipe()
+    local process <close> = carton.exec.spawn { steps = {
+      { "exec.descriptors", fds = { carton.exec.null(), writer, 2 } },
+      { "exec.exec", args = { helper.program, "run", "-t", helper.rootfs(), "cat", "/dev/zero" },
+        env = { PATH = os.getenv("PATH"), LD_PRELOAD = os.getenv("LD_PRELOAD"),
+          ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") } } } }
+    writer:close()
+    local function memory()
+      return tonumber(helper.read(("/proc/%d/status"):format(process:pid())):match("VmHWM:%s*(%d+)"))
+    end
+    assert.is_truthy(reader:read())
+    local before, got = memory(), 0
+    while got < 8 << 20 do
+      got = got + #reader:read()
+    end
+    posix.sleep(1) -- nobody reads
+    local after = memory()
+    process:kill("SIGKILL")
+    process:wait()
+    assert.is_true(after - before < 4096, ("%d KiB, then %d KiB"):format(before, after))
+  end)
+end)
+
+teardown(helper.cleanup)
