@@ -57,6 +57,7 @@ describe("on_syscall #userns", function()
     refused("on_syscall.denied': function expected", { denied = "EPERM" })
     refused("on_syscall.timeout': a number of seconds above 0 expected", { timeout = 0, mount = continue })
     refused("a handler expected", {})
+    refused("a handler expected", { timeout = 1 })
     refused("there is no system call '5'", { [5] = continue })
     refused("field 'on_syscall': table expected, got function", continue)
   end)
@@ -369,6 +370,17 @@ describe("on_syscall #userns", function()
       end, getppid = function() return 4 end }, { init = true }).stdout)
       assert.is_true(asked >= 2)
     end
+  end)
+
+  it("lets nobody make the init call what the init is not asked about", function()
+    local status = run({ "payload", "attach" }, { kill = continue }, { init = true, seccomp = false })
+    assert.equal("attach -1 EPERM\n", status.stdout)
+    local c <close> = carton.container { rootfs = root(), args = { "sleep", "30" }, init = true,
+      on_syscall = { ["*"] = continue } }
+    c:start()
+    assert.equal("7\n", c:exec { args = { "sh", "-c", "echo 7" }, stdout = "capture" }:wait().stdout)
+    c:kill("SIGTERM")
+    assert.equal(143, c:wait().code)
   end)
 
   it("has one listener, and says so", function()

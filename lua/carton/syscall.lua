@@ -42,7 +42,8 @@ end
 -- @raise a string that says what is wrong
 function syscall.check(on_syscall)
   local syscalls = require("carton.seccomp.syscalls")
-  if next(on_syscall) == nil then
+  local first = next(on_syscall)
+  if first == nil or (first == "timeout" and next(on_syscall, first) == nil) then
     fail("': a handler expected")
   end
   for name, value in pairs(on_syscall) do
