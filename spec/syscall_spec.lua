@@ -160,6 +160,25 @@ describe("on_syscall #userns", function()
     assert.matches("answered already", tostring(helper.raises(kept.reply, kept, 1)))
   end)
 
+  it("keeps no more than so many for later, and none of the dead", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "dying" }, stdout = "capture",
+      on_syscall = { timeout = 30, getppid = function(call) call:defer() end } }
+    c:start()
+    c.supervisor.most = 10
+    local highest, close = 0, c.supervisor.close
+    c.supervisor.close = function(self)
+      highest = math.max(highest, self.count)
+      close(self)
+    end
+    assert.equal("dying 0 \n", c:wait().stdout)
+    assert.is_true(highest <= 10 and highest > 0, highest)
+    local threads <close> = carton.container { rootfs = root(), args = { "payload", "threads" }, stdout = "capture",
+      on_syscall = { timeout = 30, getppid = function(call) call:defer() end } }
+    threads:start()
+    threads.supervisor.most = 7 -- of 8
+    assert.equal(9, threads:wait().code)
+  end)
+
   it("fails with ENOSYS when nobody answers any more", function()
     local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",
       on_syscall = { getppid = function() error("not asked") end } }
