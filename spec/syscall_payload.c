@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -179,6 +180,8 @@ int main(int argc, char *argv[])
 		for (long i = atol(argv[2]); i > 0; i--)
 			n += syscall(SYS_getppid);
 		tell("times", n);
+	} else if (argc > 1 && strcmp(argv[1], "attach") == 0) {
+		tell("attach", ptrace(PTRACE_ATTACH, 1, 0, 0));
 	} else if (argc > 1 && strcmp(argv[1], "sendmsg") == 0) {
 		tell("sendmsg", syscall(SYS_sendmsg, -1, NULL, 0, 0, 0, 0));
 		tell("sendmsg", syscall(SYS_sendmsg, -1, NULL, 0, -1, -1, -1));

@@ -57,6 +57,7 @@ describe("on_syscall #userns", function()
     refused("on_syscall.denied': function expected", { denied = "EPERM" })
     refused("on_syscall.timeout': a number of seconds above 0 expected", { timeout = 0, mount = continue })
     refused("a handler expected", {})
+    refused("a handler expected", { timeout = 1 })
     refused("there is no system call '5'", { [5] = continue })
     refused("field 'on_syscall': table expected, got function", continue)
   end)
@@ -157,6 +158,25 @@ describe("on_syscall #userns", function()
     assert.equal("getppid 7 \n", status.stdout)
     assert.is_false(kept:is_valid())
     assert.matches("answered already", tostring(helper.raises(kept.reply, kept, 1)))
+  end)
+
+  it("keeps no more than so many for later, and none of the dead", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "dying" }, stdout = "capture",
+      on_syscall = { timeout = 30, getppid = function(call) call:defer() end } }
+    c:start()
+    c.supervisor.most = 10
+    local highest, close = 0, c.supervisor.close
+    c.supervisor.close = function(self)
+      highest = math.max(highest, self.count)
+      close(self)
+    end
+    assert.equal("dying 0 \n", c:wait().stdout)
+    assert.is_true(highest <= 10 and highest > 0, highest)
+    local threads <close> = carton.container { rootfs = root(), args = { "payload", "threads" }, stdout = "capture",
+      on_syscall = { timeout = 30, getppid = function(call) call:defer() end } }
+    threads:start()
+    threads.supervisor.most = 7 -- of 8
+    assert.equal(9, threads:wait().code)
   end)
 
   it("fails with ENOSYS when nobody answers any more", function()
@@ -369,6 +389,17 @@ describe("on_syscall #userns", function()
       end, getppid = function() return 4 end }, { init = true }).stdout)
       assert.is_true(asked >= 2)
     end
+  end)
+
+  it("lets nobody make the init call what the init is not asked about", function()
+    local status = run({ "payload", "attach" }, { kill = continue }, { init = true, seccomp = false })
+    assert.equal("attach -1 EPERM\n", status.stdout)
+    local c <close> = carton.container { rootfs = root(), args = { "sleep", "30" }, init = true,
+      on_syscall = { ["*"] = continue } }
+    c:start()
+    assert.equal("7\n", c:exec { args = { "sh", "-c", "echo 7" }, stdout = "capture" }:wait().stdout)
+    c:kill("SIGTERM")
+    assert.equal(143, c:wait().code)
   end)
 
   it("has one listener, and says so", function()

@@ -125,7 +125,11 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	if (is_called(args[0], "carton-exec"))
 		execute_program(channel, args + 2, env);
 	mask_signals(EVERY_SIGNAL);
-	pid = is_called(args[0], "carton-held") ? sys_call(SYS_pipe2, held, O_CLOEXEC) : 0;
+	pid = 0;
+	if (is_called(args[0], "carton-held")) {
+		sys_hide(); /* nobody shall make calls in our name, which are not asked about */
+		pid = sys_call(SYS_pipe2, held, O_CLOEXEC);
+	}
 	if (pid == 0) /* clone3(2) a filter may refuse: it can't look into it */
 		pid = sys_call(SYS_clone, SIGCHLD, 0);
 	if (pid == 0)

@@ -26,6 +26,7 @@ local syscall = {}
 
 local TIMEOUT <const> = 5
 local BATCH <const> = 32 -- calls that are answered before others get their turn
+local DEFERRED <const> = 1000 -- calls whose answers are put off at the same time
 local INSTRUCTIONS <const> = 10000 -- of a handler, between two looks at the clock
 local OPTIONS <const> = { timeout = true, denied = true }
 local INIT <const> = { rt_sigtimedwait = true, wait4 = true, kill = true, exit_group = true, close_range = true }
@@ -42,7 +43,8 @@ end
 -- @raise a string that says what is wrong
 function syscall.check(on_syscall)
   local syscalls = require("carton.seccomp.syscalls")
-  if next(on_syscall) == nil then
+  local first = next(on_syscall)
+  if first == nil or (first == "timeout" and next(on_syscall, first) == nil) then
     fail("': a handler expected")
   end
   for name, value in pairs(on_syscall) do
@@ -110,8 +112,8 @@ end
 function syscall.supervise(c, facts)
   local on = c.fields.on_syscall
   local self = setmetatable({ listener = c.process:listener(), timeout = on.timeout or TIMEOUT, all = on["*"],
-    denied = on.denied, by_audit = tables_of(named(on)), unasked = facts.unasked, deferred = {}, count = 0,
-    kinds = kinds_of(facts), init = c.fields.init and c.process:pid() or nil }, meta)
+    denied = on.denied, by_audit = tables_of(named(on)), unasked = facts.unasked, kinds = kinds_of(facts),
+    deferred = {}, count = 0, most = DEFERRED, init = c.fields.init and c.process:pid() or nil }, meta)
   require("carton.wait").add_source(self)
   return self
 end
@@ -188,6 +190,22 @@ local function run(handler, call, seconds)
   return ok, value, why
 end
 
+-- Keep a call for later; whoever does not wait any more makes room.
+local function put_off(self, call)
+  if self.count >= self.most then
+    for other in pairs(self.deferred) do
+      if not other:is_valid() then
+        self:forget(other)
+      end
+    end
+  end
+  if self.count >= self.most then
+    call:errno("EAGAIN")
+  else
+    self.deferred[call], self.count = true, self.count + 1
+  end
+end
+
 -- The answer to what a handler returned, in case it did not answer itself; raises when that is none.
 local function conclude(self, handler, call, value, why)
   if value ~= nil then
@@ -195,7 +213,7 @@ local function conclude(self, handler, call, value, why)
   elseif why ~= nil then
     call:errno(why)
   elseif call.deferred then
-    self.deferred[call], self.count = true, self.count + 1
+    put_off(self, call)
   elseif handler == self.denied then
     call:continue()
   else

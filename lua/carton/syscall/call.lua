@@ -337,7 +337,8 @@ function methods:continue()
   return answer(self, "continue")
 end
 
---- Answer later: `reply`, `errno`, `continue` or `inject` with `reply`, before its time is up.
+--- Answer later: `reply`, `errno`, `continue` or `inject` with `reply`, before its time is up. With a thousand put off
+-- already it fails with `EAGAIN`.
 -- @function call:defer
 function methods:defer()
   self.deferred = true
