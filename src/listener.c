@@ -21,6 +21,7 @@ whose caller was killed or interrupted is nil or false: that is no error.
 #include <lauxlib.h>
 
 #include "error.h"
+#include "look.h"
 #include "process.h"
 #include "sys.h"
 #include "tables.h"
@@ -540,6 +541,7 @@ void carton_open_listener(lua_State *L)
 	                                   {"directory", listener_directory},
 	                                   {"process", listener_process},
 	                                   {"descriptor", listener_descriptor},
+	                                   {"look", carton_listener_look},
 	                                   {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_LISTENER, methods);

@@ -354,6 +354,9 @@ end
 
 -- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
+  if container.observer then -- of `carton.learn`
+    container.observer(c)
+  end
   local stdio = require("carton.stdio")
   local prepared = located(c, stdio.prepare, c.fields)
   local opened = {}

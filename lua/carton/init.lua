@@ -19,7 +19,7 @@ local carton = {
 
 local modules = {
   capability = true, cgroup = true, devices = true, doctor = true, hint = true, idmap = true, landlock = true,
-  limits = true, loop = true, mounts = true, plan = true, rootfs = true, seccomp = true, stdio = true, terminal = true,
+  learn = true, limits = true, loop = true, mounts = true, plan = true, rootfs = true, seccomp = true, stdio = true, terminal = true,
   trace = true,
 }
 

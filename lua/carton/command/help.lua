@@ -11,7 +11,7 @@ help.options = {
   { "--completion", arg = "SHELL", help = "print completions for bash, zsh or fish" },
 }
 
-local COMMANDS <const> = { "run", "plan", "seccomp", "doctor", "help" }
+local COMMANDS <const> = { "run", "plan", "learn", "seccomp", "doctor", "help" }
 
 local GENERAL <const> = {
   { "-e", arg = "CODE", key = "code", help = "run Lua code" },
@@ -31,7 +31,7 @@ local function parser()
     local command = all:command(name, module.summary)
     command:usage("Usage: " .. module.usage)
     options.describe(command, module.options)
-    if name == "run" or name == "plan" then
+    if name == "run" or name == "plan" or name == "learn" then
       command:argument("rootfs", "a directory, a recipe, or 'host'"):args("?")
       command:argument("command", "and its arguments"):args("*")
     elseif name == "seccomp" then

@@ -164,7 +164,7 @@ local function own_command(name)
   end
 end
 
-local commands = { run = true, plan = true, seccomp = true, doctor = true, help = true }
+local commands = { run = true, plan = true, learn = true, seccomp = true, doctor = true, help = true }
 
 --- Find a command, built in or the user's own.
 -- @tparam string name

@@ -1,0 +1,357 @@
+-- SPDX-License-Identifier: MIT
+
+--- From what was seen to the smallest profile that allows it: a filter, capabilities, rules of Landlock.
+--
+-- Landlock's rules are exact files, with these exceptions:
+--
+-- - What the program makes itself is allowed in the directory that was there before, for all below it.
+-- - A directory in which more than eight files are read, or executed, is one rule for all below it. The root and the
+--   directories in it (/etc, /usr) never are; those below are (/usr/lib), which goes on upwards.
+-- - What is below /proc/PID is a rule for /proc, as numbers of processes are others each time; so for /dev/pts.
+-- @module carton.learn.profile
+local calls = require("carton.learn.calls")
+local profile = {}
+
+local MANY <const> = 8
+local MADE <const> = { "make_reg", "make_dir", "make_sym", "make_sock", "make_fifo", "make_char", "make_block" }
+local OF_DIRECTORY <const> = { remove_file = true, remove_dir = true, refer = true }
+local NOTHING <const> = { look = true, attribute = true } -- takes no right
+local PARTS <const> = { read_file = true, read_dir = true, execute = true } -- of what may become a whole directory
+
+for _, use in ipairs(MADE) do
+  OF_DIRECTORY[use] = true
+end
+
+--- A set's keys in order.
+-- @tparam table set
+-- @treturn list
+function profile.sorted(set)
+  local list = {}
+  for key in pairs(set) do
+    list[#list + 1] = key
+  end
+  table.sort(list)
+  return list
+end
+local sorted = profile.sorted
+
+-- The calls of an observation with those that start the program, by name: true, or a set of values.
+local function all_calls(seen)
+  local all = {}
+  for name, values in pairs(seen.calls) do
+    all[name] = values == true or {}
+    for value in pairs(values == true and {} or values) do
+      all[name][value] = true
+    end
+  end
+  for start in pairs(seen.starts) do
+    for name, values in pairs(calls.start[start]) do
+      if values == true or not calls.pinned[name] then
+        all[name] = true
+      else
+        all[name] = all[name] or {}
+        for _, value in ipairs(values) do
+          all[name][value] = true
+        end
+      end
+    end
+  end
+  return all
+end
+
+--- Make the filter.
+-- @tparam observation seen
+-- @tparam string arch this machine's
+-- @treturn table as of `carton.seccomp`
+function profile.seccomp(seen, arch)
+  local all, plain = all_calls(seen), {}
+  local rules = {}
+  for name, values in pairs(all) do
+    if values == true then
+      plain[#plain + 1] = name
+    end
+  end
+  table.sort(plain)
+  if #plain > 0 then
+    rules[1] = { names = plain, action = "allow", why = "was called" }
+  end
+  for _, name in ipairs(sorted(all)) do
+    local pin = calls.pinned[name]
+    if all[name] ~= true and next(all[name]) ~= nil then
+      rules[#rules + 1] = { names = { name }, action = "allow", why = "was called; " .. pin.why,
+        args = { { index = pin.index, value = sorted(all[name]), mask = pin.mask } } }
+    end
+  end
+  local by_errno = {}
+  for name, errno in pairs(seen.denied) do
+    if errno ~= "ENOSYS" and all[name] ~= true then
+      by_errno[errno] = by_errno[errno] or {}
+      by_errno[errno][name] = true
+    end
+  end
+  for _, errno in ipairs(sorted(by_errno)) do
+    rules[#rules + 1] = { names = sorted(by_errno[errno]), action = { "errno", errno },
+      why = "was denied when it was called" }
+  end
+  local architectures = { arch }
+  for _, name in ipairs(sorted(seen.architectures)) do
+    if name ~= arch then
+      architectures[#architectures + 1] = name
+    end
+  end
+  return { default = { "errno", "ENOSYS" }, architectures = architectures, rules = rules }
+end
+
+local function parent_of(path)
+  local parent = path:match("^(.*)/[^/]*$")
+  return parent == "" and "/" or parent
+end
+
+-- What of all this is not there before the program makes it.
+local function is_made(paths, path)
+  local uses = paths[path]
+  for _, use in ipairs(path:sub(-2) ~= "/*" and uses and MADE or {}) do
+    if uses[use] then
+      return true
+    end
+  end
+  return path:sub(-2) == "/*"
+end
+
+-- The directory that is there before.
+local function place_of(paths, path)
+  local place = parent_of(path)
+  while place ~= "/" and is_made(paths, place) do
+    place = parent_of(place)
+  end
+  return place
+end
+
+local function add_right(rules, path, right)
+  rules[path] = rules[path] or {}
+  rules[path][right] = true
+end
+
+-- Rights by path, of each use.
+local function rights_of(paths)
+  local rules, gone = {}, {}
+  for path, uses in pairs(paths) do
+    local made = is_made(paths, path)
+    local own = made and place_of(paths, path) or path
+    if path:find("^/proc/self") or path:find("^/proc/PID") then
+      own = "/proc"
+    elseif path:find("^/dev/pts/%d+$") then
+      own = "/dev/pts"
+    elseif not made and place_of(paths, path) ~= parent_of(path) then
+      own = place_of(paths, path)
+    end
+    for use in pairs(uses) do
+      if OF_DIRECTORY[use] then
+        add_right(rules, place_of(paths, path), use)
+      elseif not NOTHING[use] then
+        add_right(rules, own, use)
+        if own == "/proc" then
+          add_right(rules, own, use == "read_dir" and "read_file" or use == "read_file" and "read_dir" or use)
+        end
+      end
+    end
+    gone[path] = uses.remove_file and not made or nil
+  end
+  return rules, gone
+end
+
+local function is_within(outer, rights)
+  for right in pairs(rights) do
+    if not (outer and outer[right]) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Leave out what a directory above allows already.
+local function subsume(rules)
+  for _, path in ipairs(sorted(rules)) do
+    local above, given = path, {}
+    while above ~= "/" do
+      above = parent_of(above)
+      for right in pairs(rules[above] or {}) do
+        given[right] = true
+      end
+    end
+    if is_within(given, rules[path]) then
+      rules[path] = nil
+    end
+  end
+end
+
+local function depth_of(path)
+  local _, slashes = path:gsub("/", "")
+  return path == "/" and 0 or slashes
+end
+
+-- Make one rule of many in a directory, from the deepest upwards.
+local function generalise(rules)
+  local deepest, whole = 0, {}
+  for path in pairs(rules) do
+    deepest = math.max(deepest, depth_of(path))
+  end
+  for depth = deepest, 3, -1 do
+    local children = {}
+    for _, path in ipairs(sorted(rules)) do
+      if depth_of(path) == depth and is_within(PARTS, rules[path]) then
+        local parent = parent_of(path)
+        children[parent] = children[parent] or {}
+        table.insert(children[parent], path)
+      end
+    end
+    for parent, list in pairs(children) do
+      if #list > MANY then
+        whole[parent] = true
+        for _, path in ipairs(list) do
+          for right in pairs(rules[path]) do
+            add_right(rules, parent, right)
+          end
+          rules[path], whole[path] = nil, nil
+        end
+      end
+    end
+  end
+  return whole
+end
+
+--- Make the rules of Landlock.
+-- @tparam observation seen
+-- @tparam int abi of the kernel's Landlock
+-- @treturn ?table as of `carton.landlock`; nil: the kernel has none, or mounts are changed, which it forbids
+function profile.landlock(seen, abi)
+  if abi == 0 or seen.notes.mounts then
+    return nil
+  end
+  local rules, gone = rights_of(seen.paths)
+  subsume(rules)
+  local whole = generalise(rules)
+  subsume(rules)
+  local wish = { read = {}, execute = {}, rules = {} }
+  for _, path in ipairs(sorted(rules)) do
+    local rights = sorted(rules[path])
+    local is_file = not whole[path] and seen.paths[path] ~= nil and not gone[path]
+      and not is_within(rules[path], { read_dir = true })
+    if is_file and #rights == 1 and rights[1] == "read_file" then
+      table.insert(wish.read, path)
+    elseif is_file and rules[path].execute and is_within({ execute = true, read_file = true }, rules[path]) then
+      table.insert(wish.execute, path)
+    else
+      table.insert(wish.rules, { path = path, access = rights, optional = gone[path], nofollow = true })
+    end
+  end
+  for name, list in pairs(wish) do
+    if #list == 0 then
+      wish[name] = nil
+    end
+  end
+  wish.rules = wish.rules or {}
+  if abi >= 4 then
+    wish.tcp = { bind = sorted(seen.bind), connect = sorted(seen.connect) }
+  end
+  wish.optional = abi < 5 or nil -- this kernel lacks some rights
+  return wish
+end
+
+-- The paths with their uses; of many that are made in one directory, the directory.
+local function list_paths(paths)
+  local made, list = {}, {}
+  for path in pairs(paths) do
+    if is_made(paths, path) and path:sub(-2) ~= "/*" then
+      local parent = parent_of(path)
+      made[parent] = (made[parent] or 0) + 1
+    end
+  end
+  for path, uses in pairs(paths) do
+    local parent = parent_of(path)
+    local name = (made[parent] or 0) > MANY and is_made(paths, path) and (parent == "/" and "" or parent) .. "/*" or path
+    list[name] = list[name] or {}
+    for use in pairs(uses) do
+      list[name][use] = true
+    end
+  end
+  for path, uses in pairs(list) do
+    list[path] = sorted(uses)
+  end
+  return list
+end
+
+--- Make a profile.
+-- @tparam observation seen
+-- @tparam string arch this machine's
+-- @tparam int abi of its Landlock
+-- @treturn table `seccomp`, `capabilities`, `landlock` (as of `carton.container`), `paths` (uses by path), `starts`,
+--   `notes`
+function profile.make(seen, arch, abi)
+  return {
+    seccomp = profile.seccomp(seen, arch),
+    capabilities = { drop = "all", add = sorted(seen.capabilities) },
+    landlock = profile.landlock(seen, abi),
+    paths = list_paths(seen.paths),
+    starts = sorted(seen.starts),
+    notes = sorted(seen.notes),
+  }
+end
+
+-- A rule as profiles that are learned have it.
+local function read_rule(seen, rule)
+  local errno = type(rule.action) == "table" and rule.action[1] == "errno" and (rule.action[2] or "EPERM")
+  local test = rule.args and rule.args[1]
+  for _, name in ipairs(rule.names) do
+    local pin = calls.pinned[name]
+    if errno and not test then
+      seen.denied[name] = errno
+    elseif rule.action == "allow" and not test then
+      seen.calls[name] = true
+    elseif rule.action == "allow" and pin and #rule.args == 1 and test.index == pin.index and test.mask == pin.mask
+      and (test.op or "==") == "==" then
+      for _, value in ipairs(type(test.value) == "table" and test.value or { test.value }) do
+        seen:add_value(name, value)
+      end
+    else
+      return false
+    end
+  end
+  return true
+end
+
+--- Turn a profile back into what was seen, so that more can be added.
+-- @tparam table made as of `make`
+-- @tparam observation seen filled in
+-- @raise a string that says what is none of a learned profile's
+function profile.read(made, seen)
+  require("carton.seccomp.profile").check(made.seccomp)
+  for i, rule in ipairs(made.seccomp.rules or {}) do
+    if not read_rule(seen, rule) then
+      error(("seccomp, rule %d is none that was learned"):format(i), 0)
+    end
+  end
+  for i, arch in ipairs(made.seccomp.architectures or {}) do
+    seen.architectures[arch] = i > 1 or nil
+  end
+  for _, name in ipairs(made.capabilities and made.capabilities.add or {}) do
+    seen:add_capability(name, "learned")
+  end
+  for path, uses in pairs(made.paths or {}) do
+    for _, use in ipairs(uses) do
+      seen:add_path(path, use, "learned")
+    end
+  end
+  for _, name in ipairs { "bind", "connect" } do
+    for _, port in ipairs(made.landlock and made.landlock.tcp and made.landlock.tcp[name] or {}) do
+      seen:add_port(name, port)
+    end
+  end
+  for _, kind in ipairs { "starts", "notes" } do
+    for _, name in ipairs(made[kind] or {}) do
+      seen[kind][name] = true
+    end
+  end
+end
+
+return profile

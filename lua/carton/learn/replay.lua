@@ -1,0 +1,227 @@
+-- SPDX-License-Identifier: MIT
+
+--- What a profile denies, or would deny, of a run.
+-- @module carton.learn.replay
+local bpf = require("carton.seccomp.bpf")
+local calls = require("carton.learn.calls")
+local capability = require("carton.capability")
+local replay = {}
+
+local MOST <const> = 4096 -- findings
+local DIRECTORY <const> = { make_reg = true, make_dir = true, make_sym = true, make_sock = true, make_fifo = true,
+  make_char = true, make_block = true, remove_file = true, remove_dir = true, refer = true }
+local NOTHING <const> = { look = true, attribute = true }
+
+local methods = {}
+local meta = { __name = "carton.learn.replay", __index = methods }
+
+local function set_of(list)
+  local set = {}
+  for _, name in ipairs(list) do
+    set[name] = true
+  end
+  return set
+end
+
+-- Give a container its profile; what it has not any more is remembered.
+local function enforce(c, made)
+  local fields = c.fields
+  local kept = set_of(made.capabilities and capability.resolve(made.capabilities)
+    or capability.resolve(fields.capabilities))
+  c.withheld = {}
+  for _, name in ipairs(capability.resolve(fields.capabilities)) do
+    c.withheld[name] = not kept[name] or nil
+  end
+  fields.seccomp, fields.capabilities, fields.landlock = made.seccomp, made.capabilities or fields.capabilities,
+    made.landlock
+end
+
+local function add(self, key, finding)
+  local known = self.found[key]
+  if not known and self.count < MOST then
+    known = finding
+    known.count = 0
+    self.found[key], self.count = known, self.count + 1
+  end
+  if known then
+    known.count = known.count + 1
+  end
+end
+
+-- The filter of a profile, compiled once.
+local function program_of(self, name)
+  local made = self.profiles[name]
+  if made and not self.programs[name] then
+    self.programs[name] = { code = require("carton.seccomp").compile(made.seccomp,
+      made.capabilities and made.capabilities.add or {}), known = {} }
+  end
+  return self.programs[name]
+end
+
+-- What a filter says of a call: true when it goes on. Remembered where no argument matters.
+local function is_allowed(program, call)
+  local key = call.audit << 32 | call.number
+  if program.known[key] == nil then
+    local value, _, looked = bpf.run(program.code, { number = call.number, arch = call.audit, args = call.args })
+    local action = bpf.decode(value)
+    local allowed = action == "allow" or action == "log" or action == "notify"
+    if looked >= bpf.ARGUMENTS then
+      return allowed
+    end
+    program.known[key] = allowed
+  end
+  return program.known[key]
+end
+
+-- Whether a profile denies a call because it was denied when it was learned.
+local function is_expected(made, name, verdict)
+  for _, rule in ipairs(made.seccomp.rules) do
+    if type(rule.action) == "table" and rule.action[2] == verdict then
+      for _, other in ipairs(rule.names) do
+        if other == name then
+          return true
+        end
+      end
+    end
+  end
+  return false
+end
+
+local function judge(self, name, call, verdict)
+  local made, program = self.profiles[name], program_of(self, name)
+  if not program then
+    add(self, "container " .. name, { container = name, kind = "container" })
+    return
+  elseif self.enforces and verdict == "allow" or not self.enforces and verdict ~= "allow" then
+    return
+  elseif self.enforces and is_expected(made, call.name, verdict) or not self.enforces
+    and is_allowed(program, call) then
+    return
+  end
+  local pin = calls.pinned[call.name]
+  local value = pin and call.args[pin.index + 1] & pin.mask
+  add(self, ("call %s %s %s"):format(name, call.name, value), { container = name, kind = "call", call = call.name,
+    argument = pin and pin.index + 1, value = value })
+end
+
+--- Compare containers that are started from now on.
+-- @tparam table profiles by name of the container
+-- @tparam[opt] table options `enforce`
+-- @treturn replay
+function replay.new(profiles, options)
+  local self = setmetatable({ profiles = profiles, enforces = options and options.enforce or false, programs = {},
+    found = {}, count = 0 }, meta)
+  self.recorder = require("carton.learn.recorder").new {
+    every = true,
+    judge = function(name, call, verdict)
+      judge(self, name, call, verdict)
+    end,
+    prepare = self.enforces and function(c)
+      local made = profiles[c.name or require("carton.learn.observation").UNNAMED]
+      if not made then
+        require("carton.core").misuse(("learn: there is no profile for container '%s'"):format(c.name
+          or require("carton.learn.observation").UNNAMED))
+      end
+      enforce(c, made)
+    end or nil,
+  }
+  return self
+end
+
+--- Compare no further containers.
+-- @function replay:stop
+function methods:stop()
+  self.recorder:stop()
+end
+
+meta.__close = methods.stop
+
+local function parent_of(path)
+  local parent = path:match("^(.*)/[^/]*$")
+  return (parent == nil or parent == "") and "/" or parent
+end
+
+-- Rights by path of what a field `landlock` says.
+local function rights_by_path(wish)
+  local rights = {}
+  for _, rule in ipairs(require("carton.landlock").step(wish).rules or {}) do
+    rights[rule.path] = rights[rule.path] or {}
+    for _, right in ipairs(rule.access) do
+      rights[rule.path][right] = true
+    end
+  end
+  return rights
+end
+
+local function is_granted(rights, path, right)
+  if path:sub(1, 10) == "/proc/self" or path:sub(1, 9) == "/proc/PID" then
+    path = "/proc"
+  elseif DIRECTORY[right] then
+    path = parent_of(path)
+  end
+  while true do
+    if rights[path] and rights[path][right] then
+      return true
+    elseif path == "/" then
+      return false
+    end
+    path = parent_of(path)
+  end
+end
+
+-- What of an observation a profile does not hold.
+local function compare(name, seen, made, list)
+  local rights = made.landlock and rights_by_path(made.landlock)
+  for path, uses in pairs(rights and seen.paths or {}) do
+    for right, known in pairs(uses) do
+      if not NOTHING[right] and not is_granted(rights, path, right) then
+        list[#list + 1] = { container = name, kind = "path", call = known.call, path = path, right = right,
+          count = known.count }
+      end
+    end
+  end
+  for _, call in ipairs { "bind", "connect" } do
+    local ports = made.landlock and made.landlock.tcp and made.landlock.tcp[call]
+    local allowed = ports and set_of(ports)
+    for port, known in pairs(allowed and seen[call] or {}) do
+      if not allowed[port] then
+        list[#list + 1] = { container = name, kind = "port", call = call, port = port, count = known.count }
+      end
+    end
+  end
+  local kept = made.capabilities and set_of(capability.resolve(made.capabilities))
+  for capability_name, by_call in pairs(kept and seen.capabilities or {}) do
+    for call, known in pairs(by_call) do
+      if not kept[capability_name] then
+        list[#list + 1] = { container = name, kind = "capability", capability = capability_name, call = call,
+          count = known.count }
+      end
+    end
+  end
+end
+
+local function text_of(finding)
+  return ("%s\0%s\0%s\0%s\0%s\0%s"):format(finding.container, finding.kind, finding.call or "", finding.path or "",
+    finding.capability or finding.right or "", ("%020d"):format(finding.port or finding.value or 0))
+end
+
+--- Give what is, or would be, denied.
+-- @function replay:findings
+-- @treturn {table,...} as of `carton.learn.replay`, in a fixed order
+function methods:findings()
+  local list = {}
+  for _, finding in pairs(self.found) do
+    list[#list + 1] = finding
+  end
+  for name, seen in pairs(self.recorder.observations) do
+    if self.profiles[name] then
+      compare(name, seen, self.profiles[name], list)
+    end
+  end
+  table.sort(list, function(a, b)
+    return text_of(a) < text_of(b)
+  end)
+  return list
+end
+
+return replay
