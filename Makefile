@@ -99,10 +99,11 @@ asan: ## run the specs under the address and undefined-behaviour sanitizers
 test-setup: all ## prove the set-up in pristine minimal systems, entered with Carton
 	$(Q).ci/test-setup
 
-test-vm: ## run the specs that need cgroup v2 in a virtual machine of their own (as root)
+test-vm: ## run the specs that need cgroup v2, or systemd, in virtual machines of their own (as root)
 	$(Q).ci/deps build test vm
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)spec/vm/run spec/vm/specs $(ARGS)
+	$(Q)spec/vm/run -S spec/vm/systemd $(ARGS)
 
 bench: all $(addprefix $(BUILD)/bench/,floor measure true) ## compare with other runtimes: medians and ratios
 	$(Q)BUILD=$(BUILD) $(program) spec/bench/bench.lua $(ARGS)

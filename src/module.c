@@ -41,6 +41,7 @@ static void open_exec(lua_State *L)
 	carton_open_process(L);
 	carton_open_descriptor(L);
 	carton_open_listener(L);
+	carton_open_socket(L);
 	lua_getfield(L, -1, "exec"); /* exec here: replace the calling program */
 	lua_setfield(L, -2, "replace");
 }

@@ -31,6 +31,7 @@ void carton_open_process(lua_State *L); /* the type, and functions into the tabl
 
 int carton_spawn(lua_State *L); /* exec.spawn: spawn.c */
 void carton_open_descriptor(lua_State *L);
+void carton_open_socket(lua_State *L);
 void carton_open_spawn(lua_State *L);
 
 #endif

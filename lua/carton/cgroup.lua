@@ -26,7 +26,7 @@ end
 
 --- Make a group and set its limits, all of them or none.
 -- @tparam table fields `name` (a part of the directory's), `files` as of `carton.limits.files`; what is `optional` of
---   them is done without where it can't be had
+--   them is done without where it can't be had; `manager` (see `carton.subtree`)
 -- @treturn group
 -- @raise `carton.error`: `EACCES` not delegated, `ENOENT` which level lacks which controller, `EINVAL` what the
 --   kernel does not take: file and value
@@ -34,7 +34,11 @@ end
 function cgroup.create(fields)
   local layout = cgroup.layout()
   local files = hierarchy.available(fields.files or {}, layout)
-  local group = layout.version == 2 and hierarchy.create2(fields.name, files)
+  if layout.version == 1 and (fields.manager or os.getenv("CARTON_CGROUP_MANAGER")) == "systemd" then
+    hierarchy.fail(fields.name or "cgroup", "systemd hands out no groups of cgroup v1", 'manager = "cgroupfs"',
+      "EOPNOTSUPP")
+  end
+  local group = layout.version == 2 and hierarchy.create2(fields.name, files, fields.manager)
     or hierarchy.create1(fields.name, files, layout)
   group.owner = host.pid()
   setmetatable(group, meta) -- after its handles, so that it is collected before them: Lua manual, 2.5.3
@@ -270,6 +274,9 @@ function methods:close()
   end
   if self.program then
     self.program:close()
+  end
+  if self.scope and self.owner == host.pid() then
+    self.scope:release()
   end
   if not ok then
     error(err, 0)

@@ -314,7 +314,8 @@ end
 local function make_group(c)
   local files = compile.files(c.fields)
   if files then
-    c.group = require("carton.cgroup").create { name = c.name, files = files }
+    c.group = require("carton.cgroup").create { name = c.name, files = files,
+      manager = c.fields.limits and c.fields.limits.manager }
     if c.fields.delegate then
       compile.delegate(c.fields, c.group)
     end

@@ -101,10 +101,14 @@ local function check_cgroup(add)
   local own = (read("/proc/self/cgroup") or ""):match("0::(%S+)")
   local path = mount .. (own or "")
   local writable = host.access(path .. "/cgroup.procs", "w") and host.access(path, "w")
-  add { name = "cgroup delegation", ok = writable or "warn",
-    value = read(path .. "/cgroup.controllers"),
-    reason = not writable and path .. " can't be written by this user" or nil,
-    remedy = not writable and "systemd-run --user --scope -p Delegate=yes carton ..." or nil }
+  local socket, why, remedy
+  if not writable then
+    socket, why, remedy = require("carton.systemd").find()
+  end
+  add { name = "cgroup delegation", ok = (writable or socket) and true or "warn",
+    value = writable and read(path .. "/cgroup.controllers") or socket and "by systemd: " .. socket.path or nil,
+    reason = why and ("%s can't be written by this user; %s"):format(path, why) or nil,
+    remedy = remedy }
 end
 
 local function check_walls(add)

@@ -10,7 +10,6 @@ local hierarchy = {}
 
 local MOUNT <const> = "/sys/fs/cgroup"
 local PREFIX <const> = "carton-"
-local LEAF <const> = "supervisor"
 local OURS <const> = "^carton%-.+%-" .. ("%x"):rep(8) .. "$"
 
 --- Read a file of the kernel's.
@@ -166,7 +165,8 @@ local function create_in(directory, label)
   end
 end
 
-local function words(text)
+--- Split a text into a set of words.
+function hierarchy.words(text)
   local set = {}
   for word in (text or ""):gmatch("%S+") do
     set[word] = true
@@ -174,54 +174,11 @@ local function words(text)
   return set
 end
 
--- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
-local function move_aside(directory)
-  for _ = 1, 10 do -- somebody may fork meanwhile
-    local pids = words(directory:read("cgroup.procs"))
-    if not next(pids) then
-      return
-    end
-    local ok, leaf = pcall(directory.create, directory, LEAF)
-    if not ok then
-      leaf = directory:open(LEAF)
-    end
-    for pid in pairs(pids) do
-      pcall(leaf.write, leaf, "cgroup.procs", pid)
-    end
-    leaf:close()
-  end
-end
-
-local function is_delegated(path)
-  return host.access(path, "w") and host.access(path .. "/cgroup.procs", "w")
-end
-
--- Where groups are made with v2: at the top for root, else in the subtree that was delegated to us.
-local function base()
-  local root <close> = open_directory(MOUNT)
-  if host.euid() == 0 and not root:read("cgroup.type") then
-    return open_directory(MOUNT), MOUNT
-  end
-  local own = hierarchy.text("/proc/self/cgroup"):match("0::(/[^\n]*)") or "/"
-  local path = (MOUNT .. own):gsub("/+$", "")
-  local above = path:match("^(.*)/" .. LEAF .. "$") -- where we have been before
-  if above and is_delegated(above) then
-    path = above
-  elseif not is_delegated(path) then
-    hierarchy.fail(path, "this cgroup is not delegated to this user", host.euid() == 0
-      and "the container around this one needs delegate = true"
-      or "systemd-run --user --scope -p Delegate=yes carton ...")
-  end
-  local directory = open_directory(path)
-  move_aside(directory)
-  return directory, path
-end
-
 -- Say which level has a controller and does not pass it on.
 local function fail_controller(path, name)
   while path ~= MOUNT do
     path = path:match("^(.*)/")
-    if words(hierarchy.text(path .. "/cgroup.controllers"))[name] then
+    if hierarchy.words(hierarchy.text(path .. "/cgroup.controllers"))[name] then
       hierarchy.fail(path, ("controller '%s' is not enabled for what is below it"):format(name),
         ("echo +%s > %s/cgroup.subtree_control"):format(name, path), "ENOENT")
     end
@@ -231,8 +188,8 @@ local function fail_controller(path, name)
 end
 
 local function enable(directory, path, controllers)
-  local available, on = words(directory:read("cgroup.controllers")),
-    words(directory:read("cgroup.subtree_control"))
+  local available, on = hierarchy.words(directory:read("cgroup.controllers")),
+    hierarchy.words(directory:read("cgroup.subtree_control"))
   for _, name in ipairs(controllers) do
     if not available[name] then
       fail_controller(path, name)
@@ -253,21 +210,33 @@ local function controllers_of(files, version)
   return list, seen
 end
 
---- Make the directory of a group with cgroup v2.
--- @tparam ?string name a part of the directory's
--- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
--- @treturn table `{ version = 2, unified = directory }`
-function hierarchy.create2(name, files)
-  local directory <close>, path = base()
+local function make2(directory, path, name, files)
   local needed, seen = controllers_of(files, 2)
   enable(directory, path, needed)
-  local available = words(directory:read("cgroup.controllers"))
+  local available = hierarchy.words(directory:read("cgroup.controllers"))
   for _, extra in ipairs { "memory", "pids", "cpu" } do -- for what is told of it at the end
     if available[extra] and not seen[extra] then
       pcall(enable, directory, path, { extra })
     end
   end
-  return { version = 2, unified = create_in(directory, name) }
+  return create_in(directory, name)
+end
+
+--- Make the directory of a group with cgroup v2.
+-- @tparam ?string name a part of the directory's
+-- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
+-- @tparam[opt] string manager as of `carton.subtree.find`
+-- @treturn table `{ version = 2, unified = directory, scope = what is held of systemd's, if anything }`
+function hierarchy.create2(name, files, manager)
+  local directory <close>, path, scope = require("carton.subtree").find(manager)
+  local ok, made = pcall(make2, directory, path, name, files)
+  if not ok then
+    if scope then
+      scope:release()
+    end
+    error(made, 0)
+  end
+  return { version = 2, unified = made, scope = scope }
 end
 
 -- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed, changed later.
@@ -275,7 +244,7 @@ local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu", "devices" }
 
 local function fail_v1(controller)
   local unified = MOUNT .. "/unified"
-  if words(hierarchy.text(unified .. "/cgroup.controllers"))[controller] then
+  if hierarchy.words(hierarchy.text(unified .. "/cgroup.controllers"))[controller] then
     hierarchy.fail(unified, ("controller '%s' is bound to cgroup v2, others to v1"):format(controller),
       "boot with all of them in one place: systemd.unified_cgroup_hierarchy=1", "ENOENT")
   end

@@ -133,7 +133,7 @@ local simple = {
   { "io_weight", "io.weight", function(v) return "default " .. integer(v, "io_weight", 1, 10000) end },
 }
 
-local known = { io = true, hugetlb = true, devices = true }
+local known = { io = true, hugetlb = true, devices = true, manager = true }
 for _, row in ipairs(simple) do
   known[row[1]] = true
 end
@@ -142,7 +142,8 @@ end
 -- @tparam ?table wish `memory`, `memory_high`, `memory_low`, `swap` (sizes; swap beside the memory), `cpus`
 --   (processors, 1.5), `cpu_burst` (seconds), `cpu_weight` (1 to 10000, 100 is usual), `cpuset`, `cpuset_mems`
 --   (`"0-2"`), `pids`, `io` (by device: `{ rbps =, wbps =, riops =, wiops =, weight = }`), `io_weight`,
---   `hugetlb` (by page size: `{ ["2MB"] = "64M" }`), `devices` (rules: see `carton.devices`)
+--   `hugetlb` (by page size: `{ ["2MB"] = "64M" }`), `devices` (rules: see `carton.devices`);
+--   `manager` says who makes the cgroup (see `carton.subtree`)
 -- @tparam[opt] table raw file -> value of cgroup v2, for everything else: `{ ["memory.oom.group"] = 1 }`
 -- @tparam[opt] {string,...} nodes that a container is given: see `carton.devices.nodes`
 -- @treturn {table,...} `{ file =, value = string }` in the order in which they are written; `devices` is no file of
@@ -170,6 +171,9 @@ function limits.files(wish, raw, nodes)
   end
   for _, size in ipairs(sorted(wish and wish.hugetlb or {})) do
     add(("hugetlb.%s.max"):format(size), limits.size(wish.hugetlb[size], "hugetlb"))
+  end
+  if wish and wish.manager ~= nil then
+    require("carton.subtree").manager(wish.manager)
   end
   if wish and wish.devices then
     add("devices", require("carton.devices").text(wish.devices, nodes))
