@@ -41,11 +41,11 @@ attack.any("a leaked descriptor is working directory, program or argument", { "C
     end
   end
   local script = ("cat evil && echo reached; cat ../../../../../%s/evil && echo reached"):format(directory)
-  for fd = 3, r.name == "Carton" and 110 or 15 do
+  for fd = 3, r.name == "Carton" and helper.is_root and 110 or 15 do
     local path = ("/proc/self/fd/%d"):format(fd)
     attempt { args = { "sh", "-c", script }, cwd = path }
     attempt { args = { path .. "/evil" } }
-    if fd < 20 then
+    if fd < 13 then
       attempt { args = { ("../../../proc/self/fd/%d/./evil"):format(fd) } }
       posix.link(path .. "/evil", root .. "/bin/evil" .. fd, true)
       attempt { args = { "evil" .. fd } }
@@ -53,6 +53,7 @@ attack.any("a leaked descriptor is working directory, program or argument", { "C
   end
   for _, result in ipairs { r:run { rootfs = root, args = { "payload", "descriptors" }, leaked = directory },
     c:exec { args = { "payload", "descriptors" }, leaked = directory } } do
+    assert(result.code == 0, result.stderr)
     local numbers = result.stdout:gsub("(%d+) [^\n]*\n", "%1 ")
     attack.holds(numbers == "0 1 2 ", "more than three: %s", result.stdout)
   end

@@ -78,7 +78,7 @@ describe("a race for a link #userns", function()
     posix.link("../canary", path .. "/other", true)
     local before = snapshot(canary)
     local race <close> = attack.swapper(path .. "/swap", path .. "/other")
-    for _ = 1, 1000 do
+    for _ = 1, attack.STARTS do
       race:look()
       local c <close> = carton.container { rootfs = carton.rootfs.dir(path), args = { "/nothing" }, idmap = not
         helper.is_root and "single" or nil, mounts = {
@@ -92,7 +92,7 @@ describe("a race for a link #userns", function()
       assert.is_truthy(err.step:match("^mount%.") or err.step == "exec.exec", tostring(err))
     end
     assert.equal(before, snapshot(canary))
-    race:assert_live(1000)
+    race:assert_live(attack.STARTS)
   end)
 end)
 

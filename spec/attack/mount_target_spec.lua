@@ -31,13 +31,13 @@ attack.any("mounts, masks and the working directory follow links of the image", 
   local path, look = attack.canary()
   local root = attack.image()
   posix.link(path, root .. "/chain", true)
-  local before, starts, began = look(), 0, host.monotonic()
+  local before, starts = look(), 0
   for _, at in ipairs(PLACES) do
     for i, target in ipairs { path, "../../../../../../.." .. path, "/chain", at, path .. "/nowhere",
       "/proc/self/root" .. path } do
       link(root, at, target)
       for k, fields in ipairs(kinds(at)) do
-        if (i + k) % 3 == 0 or host.monotonic() - began < 2 then
+        if (i + k) % (r.name == "Carton" and 2 or 5) == 0 then
           fields.rootfs, fields.args = root, { "sh", "-c", "echo in > /etc/evil; echo x > " .. at }
           r:run(fields)
           starts = starts + 1

@@ -37,7 +37,8 @@ end
 
 -- Carton, in this process.
 
-local own = { name = "Carton", tries = 250, seconds = 20 } -- what is cheaper than a start is tried more often
+-- What is cheaper than a start is tried more often.
+local own = { name = "Carton", tries = helper.is_root and 250 or 50, seconds = 20 }
 own.__index = own
 
 local function user_of(fields)
@@ -93,7 +94,7 @@ own_container.kill = own_container.close
 
 function own:start(fields)
   local all = self.fields(fields)
-  all.stdout, all.stderr = "null", "null"
+  all.stdout, all.stderr, all.timeout = "null", "null", 600
   return setmetatable({ container = carton.container(all):start() }, own_container)
 end
 
@@ -126,7 +127,7 @@ end
 
 -- A runtime with the OCI command line.
 
-local oci = { tries = 1000, seconds = 25 }
+local oci = { tries = 1000, seconds = 10 }
 oci.__index = oci
 
 local function capabilities(list)
