@@ -64,12 +64,28 @@ static int drop_capabilities(void)
 
 /* ---- walls: cgroups of v1 with limits, the usual mounts, masked and read-only paths ---- */
 
+static const char *const groups[] = {"/sys/fs/cgroup/memory/floor", "/sys/fs/cgroup/cpu/floor",
+                                     "/sys/fs/cgroup/pids/floor", "/sys/fs/cgroup/devices/floor"};
+
 static const struct {
-	const char *group, *file, *value, *more, *more_value;
+	int group;
+	const char *file, *value;
 } limits[] = {
-	{"/sys/fs/cgroup/memory/floor", "memory.limit_in_bytes", "268435456", NULL, NULL},
-	{"/sys/fs/cgroup/cpu/floor", "cpu.cfs_period_us", "100000", "cpu.cfs_quota_us", "100000"},
-	{"/sys/fs/cgroup/pids/floor", "pids.max", "64", NULL, NULL},
+	{0, "memory.limit_in_bytes", "268435456"},
+	{1, "cpu.cfs_period_us", "100000"},
+	{1, "cpu.cfs_quota_us", "100000"},
+	{2, "pids.max", "64"},
+	{3, "devices.deny", "a"},
+	{3, "devices.allow", "c *:* m"},
+	{3, "devices.allow", "b *:* m"},
+	{3, "devices.allow", "c 1:3 rwm"},
+	{3, "devices.allow", "c 1:5 rwm"},
+	{3, "devices.allow", "c 1:7 rwm"},
+	{3, "devices.allow", "c 1:8 rwm"},
+	{3, "devices.allow", "c 1:9 rwm"},
+	{3, "devices.allow", "c 5:0 rwm"},
+	{3, "devices.allow", "c 5:2 rwm"},
+	{3, "devices.allow", "c 136:* rwm"},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -90,11 +106,11 @@ static int put(const char *directory, const char *file, const char *value)
 
 static int make_groups(void)
 {
+	for (size_t i = 0; i < COUNT(groups); i++)
+		if (mkdir(groups[i], 0755) < 0)
+			return -1;
 	for (size_t i = 0; i < COUNT(limits); i++)
-		if (mkdir(limits[i].group, 0755) < 0 ||
-		    put(limits[i].group, limits[i].file, limits[i].value) < 0 ||
-		    (limits[i].more &&
-		     put(limits[i].group, limits[i].more, limits[i].more_value) < 0))
+		if (put(groups[limits[i].group], limits[i].file, limits[i].value) < 0)
 			return -1;
 	return 0;
 }
@@ -103,15 +119,15 @@ static int remove_groups(void)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < COUNT(limits); i++)
-		r = rmdir(limits[i].group) < 0 ? -1 : r;
+	for (size_t i = 0; i < COUNT(groups); i++)
+		r = rmdir(groups[i]) < 0 ? -1 : r;
 	return r;
 }
 
 static int enter_groups(void)
 {
-	for (size_t i = 0; i < COUNT(limits); i++)
-		if (put(limits[i].group, "tasks", "0") < 0)
+	for (size_t i = 0; i < COUNT(groups); i++)
+		if (put(groups[i], "tasks", "0") < 0)
 			return -1;
 	return unshare(CLONE_NEWCGROUP);
 }
