@@ -163,7 +163,7 @@ describe("carton's own words", function()
     assert.equal(output("--version"), output("-V"))
     assert.equal(output("--help"), output("help"))
     assert.equal(output("-h"), output("help"))
-    for _, name in ipairs { "run", "plan", "seccomp", "doctor", "help" } do
+    for _, name in ipairs { "run", "plan", "learn", "seccomp", "doctor", "help" } do
       assert.matches(name, output("help"))
       assert.matches("Usage: carton " .. name, output("help", name))
       assert.equal(output("help", name), output(name, "--help"))

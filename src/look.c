@@ -81,8 +81,8 @@ static void push(lua_State *L, const struct look *look)
 	static const struct {
 		mode_t mode;
 		const char *name;
-	} types[] = {{S_IFREG, "file"},  {S_IFDIR, "directory"}, {S_IFLNK, "link"},
-	             {S_IFCHR, "char"},  {S_IFBLK, "block"},     {S_IFIFO, "fifo"},
+	} types[] = {{S_IFREG, "file"},   {S_IFDIR, "directory"}, {S_IFLNK, "link"},
+	             {S_IFCHR, "char"},   {S_IFBLK, "block"},     {S_IFIFO, "fifo"},
 	             {S_IFSOCK, "socket"}};
 
 	lua_createtable(L, 0, 7);

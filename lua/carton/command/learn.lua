@@ -126,7 +126,8 @@ local function write(values, recording, before)
   for _, path in ipairs { values.output or false, values.oci or false } do
     written[#written + 1] = path and require("carton.plan").quote(path, true) or nil
   end
-  say(plural(sums.calls, "system call"), ", ", plural(sums.paths, "path"), ", ", plural(sums.capabilities, "capability"),
+  say(plural(sums.calls, "system call"), ", ", plural(sums.paths, "path"), ", ",
+    plural(sums.capabilities, "capability"),
     #sums.denied > 0 and "; denied as before: " .. table.concat(sums.denied, " ") or "",
     #written > 0 and "; written to " .. table.concat(written, " and ") or "")
 end

@@ -91,7 +91,8 @@ end
 --- Give its ids and sets.
 -- @function caller:ids
 -- @treturn table `Uid` and `Gid` with `real`, `effective`, `saved`, `fs`, as the recipe's user namespace has them;
---   `groups` (a set), `CapInh`, `CapPrm`, `CapEff` (bits), `no_new_privs`, `size` (bytes of memory), `number` (its own, as it knows it)
+--   `groups` (a set), `CapInh`, `CapPrm`, `CapEff` (bits), `no_new_privs`, `size` (bytes of memory),
+--   `number` (its own, as it knows it)
 function methods:ids()
   if not self.known then
     self.known = parse(self:file("status"))

@@ -153,7 +153,7 @@ local function is_allowed(who, stat, want)
 end
 
 -- Ask for the capability that a mode makes necessary; true when nobody needs one.
-local function check(self, who, stat, want)
+local function check(who, stat, want)
   if is_open(stat, want) or stat.type == "link" then
     return true
   elseif not is_allowed(who, stat, want) and who:is_mapped(stat) then
@@ -173,7 +173,7 @@ local function check_directory(self, who, path, want)
   if not stat then
     return nil, false
   end
-  local open = check(self, who, stat, want)
+  local open = check(who, stat, want)
   self.open[path] = stat
   return stat, open
 end
@@ -193,7 +193,7 @@ local function check_way(self, who, path)
 end
 
 -- What is in a sticky directory belongs to its owner: unlink(2).
-local function check_sticky(self, who, directory, target)
+local function check_sticky(who, directory, target)
   if directory and directory.mode & 512 ~= 0 and target.exists then
     local fs = who:ids().Uid.fs
     if fs ~= target.uid and fs ~= directory.uid and who:is_mapped(target) then
@@ -205,7 +205,7 @@ end
 -- A name that is made or removed.
 local function change_directory(self, who, target)
   local directory = check_directory(self, who, directory_of(target.path), W | X)
-  check_sticky(self, who, directory, target)
+  check_sticky(who, directory, target)
 end
 
 local hows = {}
@@ -249,7 +249,7 @@ local function open_existing(self, who, target, flags)
   if flags & O_NOATIME ~= 0 and who:ids().Uid.fs ~= target.uid then
     who.need("FOWNER", target)
   end
-  return target.path:sub(1, 6) == "/proc/" or check(self, who, target, want)
+  return target.path:sub(1, 6) == "/proc/" or check(who, target, want)
 end
 
 function hows.open(self, who, target, entry)
@@ -260,7 +260,7 @@ function hows.open(self, who, target, entry)
     self.note(target.path .. "/*", "make_reg", who.call)
     self.note(target.path .. "/*", flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call)
     self.note(target.path .. "/*", "write_file", who.call)
-    return check(self, who, target, W | X)
+    return check(who, target, W | X)
   elseif target.exists then
     if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL then
       return false -- which fails
@@ -316,7 +316,7 @@ function methods:execute(who, target, depth)
     return false
   end
   self.note(target.path, "execute", who.call)
-  local open = check_way(self, who, target.path) and check(self, who, target, X)
+  local open = check_way(self, who, target.path) and check(who, target, X)
   local next = target.head and interpreter(target.head)
   if next and (depth or 1) < 6 then
     local found = self:resolve(who, next, nil, false, true)
@@ -363,7 +363,7 @@ end
 function hows.truncate(self, who, target)
   if target.exists then
     self.note(target.path, "truncate", who.call)
-    return check(self, who, target, W)
+    return check(who, target, W)
   end
 end
 

@@ -109,7 +109,9 @@ local function chown(first)
     local own = ids.Uid.fs == stat.uid
     local new_uid = uid ~= -1 and who:outside("Uid", uid & 0xffffffff) or uid == -1 and stat.uid
     local new_gid = gid ~= -1 and who:outside("Gid", gid & 0xffffffff) or gid == -1 and stat.gid
-    if (uid ~= -1 and not (own and new_uid == stat.uid))
+    if not new_uid or not new_gid then
+      return -- it has no such id
+    elseif (uid ~= -1 and not (own and new_uid == stat.uid))
       or (gid ~= -1 and not (own and (new_gid == stat.gid or who:is_member(new_gid)))) then
       who.need("CHOWN", stat)
     end
@@ -223,8 +225,10 @@ add("sendmsg", function(who, call)
 end)
 
 local SOL_SOCKET <const>, SOL_IP <const> = 1, 0
-local OPTIONS <const> = { [SOL_SOCKET] = { [1] = true, [32] = true, [33] = true, [36] = true }, -- SO_DEBUG, SNDBUFFORCE,
-  [SOL_IP] = { [19] = true, [64] = true, [65] = true } } -- RCVBUFFORCE, MARK; IP_TRANSPARENT, IPT_SO_SET_*
+local OPTIONS <const> = {
+  [SOL_SOCKET] = { [1] = true, [32] = true, [33] = true, [36] = true }, -- SO_DEBUG, SNDBUFFORCE, RCVBUFFORCE, MARK
+  [SOL_IP] = { [19] = true, [64] = true, [65] = true }, -- IP_TRANSPARENT, IPT_SO_SET_REPLACE, ADD_COUNTERS
+}
 
 add("setsockopt", function(who, call)
   local level = OPTIONS[int(call.args[2])]

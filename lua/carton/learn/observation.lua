@@ -7,6 +7,7 @@ local observation = {}
 local PATHS <const> = 4096 -- of a container
 local VALUES <const> = 64 -- of a pinned argument
 local PORTS <const> = 1024
+local MADE <const> = 64 -- names that are made in one directory
 
 --- The name under which containers without one are recorded.
 observation.UNNAMED = "container"
@@ -21,7 +22,7 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
   return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, paths = {}, bind = {},
-    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, total = 0, path_count = 0 },
+    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {}, total = 0, path_count = 0 },
     meta)
 end
 
@@ -89,7 +90,13 @@ end
 -- @tparam string use as of `carton.learn.files`
 -- @tparam string call its name
 function methods:add_path(path, use, call)
-  local uses = self.paths[path]
+  local uses, parent = self.paths[path], path:match("^(.*)/[^/]*$") or ""
+  if not uses and (self.made[parent] or 0) >= MADE then -- their names are chance
+    path = parent .. "/*"
+    uses = self.paths[path]
+  elseif not uses and use:find("^make_") then
+    self.made[parent] = (self.made[parent] or 0) + 1
+  end
   if not uses then
     if self.path_count >= self.limit then
       self:add_note("paths")
@@ -170,7 +177,7 @@ function methods:merge(other)
     self.counts[name] = (self.counts[name] or 0) + (other.counts[name] or 0)
   end
   for name, errno in pairs(other.denied) do
-    self:add_denied(name, errno)
+    self.denied[name] = self.denied[name] and self.denied[name] < errno and self.denied[name] or errno
   end
   for path, uses in pairs(other.paths) do
     for use, known in pairs(uses) do

@@ -84,7 +84,7 @@ function profile.seccomp(seen, arch)
   end
   local by_errno = {}
   for name, errno in pairs(seen.denied) do
-    if errno ~= "ENOSYS" and all[name] ~= true then
+    if all[name] ~= true then
       by_errno[errno] = by_errno[errno] or {}
       by_errno[errno][name] = true
     end
@@ -150,8 +150,10 @@ local function rights_of(paths)
         add_right(rules, place_of(paths, path), use)
       elseif not NOTHING[use] then
         add_right(rules, own, use)
-        if own == "/proc" then
-          add_right(rules, own, use == "read_dir" and "read_file" or use == "read_file" and "read_dir" or use)
+        if use == "execute" or (own == "/proc" and use == "read_dir") then
+          add_right(rules, own, "read_file") -- which executing takes, too
+        elseif own == "/proc" and use == "read_file" then
+          add_right(rules, own, "read_dir")
         end
       end
     end
@@ -269,7 +271,8 @@ local function list_paths(paths)
   end
   for path, uses in pairs(paths) do
     local parent = parent_of(path)
-    local name = (made[parent] or 0) > MANY and is_made(paths, path) and (parent == "/" and "" or parent) .. "/*" or path
+    local all = (parent == "/" and "" or parent) .. "/*"
+    local name = is_made(paths, path) and (paths[all] or (made[parent] or 0) > MANY) and all or path
     list[name] = list[name] or {}
     for use in pairs(uses) do
       list[name][use] = true

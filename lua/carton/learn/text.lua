@@ -126,7 +126,8 @@ end
 local HEADER <const> = [[
 -- What a program really used, recorded by carton learn: all else is denied. In a recipe:
 --   local learned = dofile("FILE")
---   carton.container { seccomp = learned.seccomp, capabilities = learned.capabilities, landlock = learned.landlock, ... }
+--   carton.container { seccomp = learned.seccomp, capabilities = learned.capabilities,
+--     landlock = learned.landlock, ... }
 -- Its environment may lead a program elsewhere another time: more runs are added with carton learn -o FILE.
 -- It describes a program that is trusted, not one that knew that it was watched.
 ]]
@@ -227,10 +228,9 @@ local OCI_ARCHITECTURES <const> = { x86_64 = "SCMP_ARCH_X86_64", i386 = "SCMP_AR
   arm = "SCMP_ARCH_ARM" }
 
 -- What crun and runc call themselves after they have installed the filter: they start the program, too.
-local RUNTIME <const> = [[brk capget capset chdir close close_range dup3 epoll_ctl epoll_pwait execve execveat exit
-  exit_group faccessat2 fchdir fcntl fstat fstatfs futex getcwd getdents64 getpid getppid gettid mmap mprotect munmap
-  nanosleep newfstatat openat openat2 prctl pread64 read readlinkat rt_sigaction rt_sigprocmask rt_sigreturn sched_yield
-  setgid setgroups setresgid setresuid setuid stat statx tgkill umask write]]
+local RUNTIME <const> = [[close close_range epoll_ctl epoll_pwait execve exit_group fcntl fstat fstatfs futex getdents64
+  getpid getppid gettid madvise mmap mprotect munmap nanosleep newfstatat openat prctl read rt_sigaction rt_sigprocmask
+  rt_sigreturn sched_yield setgid setgroups setresgid setresuid setuid tgkill write]]
 
 local function oci_rule(names, action, args, errno)
   return { names = names, action = action, args = args, errnoRet = errno }
@@ -257,7 +257,7 @@ local function oci_filter(seccomp)
           valueTwo = value, op = "SCMP_CMP_MASKED_EQ" } })
       end
       -- a rule with arguments and one without can't stand side by side there: such a call has the default's errno
-      if type(rule.action) == "table" and not plain[name] and not conditional[name] then
+      if type(rule.action) == "table" and rule.action[2] ~= "ENOSYS" and not plain[name] and not conditional[name] then
         rules[#rules + 1] = oci_rule({ name }, "SCMP_ACT_ERRNO", nil, core.errno[rule.action[2]])
       end
     end
@@ -279,7 +279,7 @@ local function with_prefix(names)
   return list
 end
 
---- Turn a profile into what the OCI runtime specification calls `linux.seccomp`, as Podman and Docker take it as a file.
+--- Turn a profile into what the OCI runtime specification calls `linux.seccomp`, and Podman and Docker take as a file.
 -- What a runtime itself calls behind the filter is allowed, too. Beside it, which they leave alone, are the
 -- capabilities under the name that a config.json has for them.
 -- @tparam table made as of `carton.learn.profile`
