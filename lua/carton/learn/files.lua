@@ -4,7 +4,8 @@
 --
 -- A use is called as Landlock calls the right that it takes: `read_file read_dir write_file truncate execute ioctl_dev
 -- make_reg make_dir make_sym make_sock make_fifo make_char make_block remove_file remove_dir refer`. `look` and
--- `attribute` take none. What is below /proc/PID is called by the name `self`, or `PID` when it is another's.
+-- `attribute` take none. `DIRECTORY/*` stands for what is made in there under names that chance gives; a file that is
+-- called `*` is `[*]`. What is below /proc/PID is called by the name `self`, or `PID` when it is another's.
 -- @module carton.learn.files
 local calls = require("carton.learn.calls")
 local files = {}
@@ -30,7 +31,7 @@ local methods = {}
 local meta = { __name = "carton.learn.files", __index = methods }
 
 --- Begin with a container whose paths are recorded.
--- @tparam function note is told `path`, `use` and the call
+-- @tparam function note is told `path`, `use`, the call, and whether it is about any file in there
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
 function files.new(note, every)
@@ -257,9 +258,9 @@ function hows.open(self, who, target, entry)
   if flags & O_PATH ~= 0 then
     hows.look(self, who, target)
   elseif flags & O_TMPFILE ~= 0 and target.type == "directory" then
-    self.note(target.path .. "/*", "make_reg", who.call)
-    self.note(target.path .. "/*", flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call)
-    self.note(target.path .. "/*", "write_file", who.call)
+    self.note(target.path, "make_reg", who.call, true)
+    self.note(target.path, "write_file", who.call, true)
+    self.note(target.path, flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call, true)
     return check(who, target, W | X)
   elseif target.exists then
     if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL then

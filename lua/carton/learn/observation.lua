@@ -152,7 +152,7 @@ function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `io_uring`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `paths`, `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)
