@@ -15,7 +15,8 @@ local payload
 local function root()
   if not payload then
     payload = helper.rootfs(true)
-    assert(os.execute(("cc -static -O1 -pthread -D_GNU_SOURCE -o '%s/bin/payload' spec/learn_payload.c"):format(payload)))
+    assert(os.execute(("cc -static -O1 -pthread -D_GNU_SOURCE -o '%s/bin/payload' spec/learn_payload.c")
+      :format(payload)))
     assert(os.execute(("mkdir -p '%s/srv/locked' && echo secret > '%s/srv/locked/file' && chmod 0 '%s/srv/locked'")
       :format(payload, payload, payload)))
   end
@@ -134,7 +135,8 @@ describe("carton.learn #userns", function()
 
   it("tells paths with how they are used, as the payload's side sees them", function()
     local learned = learn(sh("cd /tmp; mkdir a; echo x > a/f; ln -s a/f link 2>/dev/null; cat ./a/../a/f; rm a/f; "
-      .. "rmdir a 2>/dev/null; cd /etc; cat passwd; [ -e group ]; ls /proc/self/fd; cat /proc/$$/stat; echo > /dev/null"))
+      .. "rmdir a 2>/dev/null; cd /etc; cat passwd; [ -e group ]; ls /proc/self/fd; cat /proc/$$/stat; "
+      .. "echo > /dev/null"))
     local uses = {}
     for path, list in pairs(learned.paths) do
       uses[path] = words(list)
@@ -332,7 +334,8 @@ describe("carton.learn #userns", function()
   it("refuses options that there are not", function()
     assert.matches("record: unknown field 'limits' %(did you mean 'limit'%?%)",
       helper.raises(carton.learn.record, { limits = 5 }))
-    assert.matches("enforce': boolean expected, got string", helper.raises(carton.learn.replay, {}, { enforce = "yes" }))
+    assert.matches("enforce': boolean expected, got string",
+      helper.raises(carton.learn.replay, {}, { enforce = "yes" }))
   end)
 
   it("costs nothing when nobody learns", function()
@@ -378,8 +381,8 @@ describe("carton learn #userns", function()
     assert.matches("root:x:0:0", result.stdout)
     assert.matches("^carton learn: %d+ system calls, %d+ paths, 0 capabilities; written to .*/p.lua and .*/p.json\n$",
       result.stderr)
-    local bound = recipe_of("cat /etc/passwd; exit 3", (", seccomp = dofile(%q).seccomp, landlock = dofile(%q).landlock")
-      :format(dir .. "/p.lua", dir .. "/p.lua"))
+    local bound = recipe_of("cat /etc/passwd; exit 3",
+      (", seccomp = dofile(%q).seccomp, landlock = dofile(%q).landlock"):format(dir .. "/p.lua", dir .. "/p.lua"))
     assert.equal(3, helper.carton(bound).code)
     assert.not_equal(0, helper.carton(bound, "mkdir /tmp/x").code)
   end)
@@ -411,8 +414,8 @@ describe("carton learn #userns", function()
     local path = recipe(([[
       local carton = require "carton"
       for _, name in ipairs { "a", "b" } do
-        local c <close> = carton.container { name = name, rootfs = %q, args = { "sh", "-c", "cat /etc/" .. arg[name == "a"
-          and 1 or 2] .. " > /dev/null" } }
+        local c <close> = carton.container { name = name, rootfs = %q,
+          args = { "sh", "-c", "cat /etc/" .. arg[name == "a" and 1 or 2] .. " > /dev/null" } }
         c:start():wait()
       end
     ]]):format(root()))

@@ -22,8 +22,8 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
   return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, paths = {}, bind = {},
-    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {}, total = 0, path_count = 0 },
-    meta)
+    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
+    total = 0, path_count = 0 }, meta)
 end
 
 local function count_of(set)

@@ -80,7 +80,7 @@ local function record_address(watch, who)
   if (address.family == "inet" or address.family == "inet6") and is_stream(call) then
     watch.seen:add_port(call.name, address.port)
   elseif address.family == "unix" and not address.abstract and address.address ~= "" then
-    local found = watch.files:resolve(who, address.address)
+    local found = files.resolve(who, address.address)
     if found and call.name == "bind" and not found.exists then
       watch.seen:add_path(found.path, "make_sock", call.name)
     elseif found and found.exists then
