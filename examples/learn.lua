@@ -27,6 +27,6 @@ end
 print("it took: " .. (learned.capabilities.add[1] or "no capability"))
 
 assert(container(READ, learned):run().code == 0)
-local status = container("mkdir /tmp/made || echo not even that", learned):run()
+local status = container("cd /usr || echo \"not even go to /usr\"", learned):run()
 io.write("what it did not do before, it can't: ", status.stdout)
 return status.code

@@ -33,10 +33,11 @@ calls.pinned = {
 --- What is executed, and what executes it, once the filter is there: the program, or the init before it. Values are
 -- those of the pinned argument; `carton.seccomp` says the same in words.
 calls.start = {
-  program = { execve = true, execveat = true, rt_sigaction = true, rt_sigprocmask = true, fcntl = { 2 } }, -- F_SETFD
+  program = { execve = true, execveat = true, rt_sigaction = true, rt_sigprocmask = true, fcntl = { 2 },
+    read = true, close = true }, -- F_SETFD; and hearing of the parent while on_syscall is prepared
   init = { clone = { 0 }, close_range = true, exit = true, ioctl = { 0x5410 }, kill = true, rt_sigtimedwait = true,
-    setpgid = true, wait4 = true }, -- TIOCSPGRP
-  privileges = { capget = true, capset = true, prctl = { 4, 22, 23, 24, 28, 38, 47 }, ppoll = true },
+    setpgid = true, wait4 = true, pipe2 = true }, -- TIOCSPGRP
+  privileges = { capget = true, capset = true, prctl = { 1, 23, 24, 47 }, ppoll = true }, -- PR_SET_PDEATHSIG, CAPBSET
 }
 
 -- An entry says where a path is, from 1: `dir` the descriptor that it begins at, `how` it is used, `flags` where AT_*

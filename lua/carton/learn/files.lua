@@ -4,7 +4,8 @@
 --
 -- A use is called as Landlock calls the right that it takes: `read_file read_dir write_file truncate execute ioctl_dev
 -- make_reg make_dir make_sym make_sock make_fifo make_char make_block remove_file remove_dir refer`. `look` and
--- `attribute` take none. What is below /proc/PID is called by the name `self`, or `PID` when it is another's.
+-- `attribute` take none. `DIRECTORY/*` stands for what is made in there under names that chance gives; a file that is
+-- called `*` is `[*]`. What is below /proc/PID is called by the name `self`, or `PID` when it is another's.
 -- @module carton.learn.files
 local calls = require("carton.learn.calls")
 local files = {}
@@ -30,7 +31,7 @@ local methods = {}
 local meta = { __name = "carton.learn.files", __index = methods }
 
 --- Begin with a container whose paths are recorded.
--- @tparam function note is told `path`, `use` and the call
+-- @tparam function note is told `path`, `use`, the call, and whether it is about any file in there
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
 function files.new(note, every)
@@ -92,15 +93,29 @@ local function stable(who, path)
   return ("/proc/%s%s"):format(who:ids().number == number and "self" or "PID", rest:gsub("^/task/%d+", "/task/TID"))
 end
 
+-- What the caller may see, but not whoever looks, who has none of its capabilities: as it is written, from the last
+-- directory on that can be found.
+local function unseen(who, text)
+  local rest = ""
+  while text:find("/", 2, true) do
+    local parent, name = text:match("^(.*)/([^/]*)$")
+    text, rest = parent, name ~= "" and "/" .. name .. rest or rest
+    local found = look(who, text)
+    if found then
+      return { path = stable(who, (found.path == "/" and "" or found.path) .. rest), exists = true, type = "file",
+        mode = 511 }
+    end
+  end
+end
+
 --- Find what a path leads to.
--- @function files:resolve
 -- @tparam caller who
 -- @tparam string text the path
 -- @tparam ?int dirfd where it begins
 -- @tparam[opt=false] boolean nofollow a link that it ends in is meant itself
 -- @tparam[opt=false] boolean head with its first bytes
 -- @treturn ?table `{ path =, exists =, type =, mode =, uid =, gid =, head = }`; nil: there is no such path
-function methods:resolve(who, text, dirfd, nofollow, head)
+function files.resolve(who, text, dirfd, nofollow, head)
   if not who.root then
     who.root = who:link("root") or "/"
   end
@@ -125,6 +140,8 @@ function methods:resolve(who, text, dirfd, nofollow, head)
     found.path = stable(who, found.path:gsub(" %(deleted%)$", ""))
     found.exists = true
     return found
+  elseif why == "EACCES" then
+    return unseen(who, text)
   elseif why ~= "ENOENT" then
     return nil
   end
@@ -196,7 +213,7 @@ end
 local function check_sticky(who, directory, target)
   if directory and directory.mode & 512 ~= 0 and target.exists then
     local fs = who:ids().Uid.fs
-    if fs ~= target.uid and fs ~= directory.uid and who:is_mapped(target) then
+    if target.uid and fs ~= target.uid and fs ~= directory.uid and who:is_mapped(target) then
       who.need("FOWNER", target)
     end
   end
@@ -246,7 +263,7 @@ local function open_existing(self, who, target, flags)
     want = want | W
     use("truncate")
   end
-  if flags & O_NOATIME ~= 0 and who:ids().Uid.fs ~= target.uid then
+  if flags & O_NOATIME ~= 0 and target.uid and who:ids().Uid.fs ~= target.uid then
     who.need("FOWNER", target)
   end
   return target.path:sub(1, 6) == "/proc/" or check(who, target, want)
@@ -257,9 +274,9 @@ function hows.open(self, who, target, entry)
   if flags & O_PATH ~= 0 then
     hows.look(self, who, target)
   elseif flags & O_TMPFILE ~= 0 and target.type == "directory" then
-    self.note(target.path .. "/*", "make_reg", who.call)
-    self.note(target.path .. "/*", flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call)
-    self.note(target.path .. "/*", "write_file", who.call)
+    self.note(target.path, "make_reg", who.call, true)
+    self.note(target.path, "write_file", who.call, true)
+    self.note(target.path, flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call, true)
     return check(who, target, W | X)
   elseif target.exists then
     if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL then
@@ -319,7 +336,7 @@ function methods:execute(who, target, depth)
   local open = check_way(self, who, target.path) and check(who, target, X)
   local next = target.head and interpreter(target.head)
   if next and (depth or 1) < 6 then
-    local found = self:resolve(who, next, nil, false, true)
+    local found = files.resolve(who, next, nil, false, true)
     open = found and self:execute(who, found, (depth or 1) + 1) and open
   end
   return open and true or false
@@ -402,7 +419,7 @@ function hows.link(self, who, from, _, to)
   self.note(from.path, "look", who.call)
   make(self, who, to, MADE[from.type] or "make_reg")
   refer(self, who, from, to)
-  if who:ids().Uid.fs ~= from.uid and (from.type ~= "file" or from.mode & 2048 ~= 0
+  if from.uid and who:ids().Uid.fs ~= from.uid and (from.type ~= "file" or from.mode & 2048 ~= 0
     or not is_allowed(who, from, R | W)) then
     who.need("FOWNER", from) -- proc(5) protected_hardlinks
   end
@@ -428,7 +445,7 @@ local function target_of(self, who, entry)
     end
     text, nofollow, dirfd = number, false, nil
   end
-  return self:resolve(who, text, dirfd, nofollow, entry.how == "execute")
+  return files.resolve(who, text, dirfd, nofollow, entry.how == "execute")
 end
 
 -- What is known of an absolute path under the same name and flags.
@@ -477,7 +494,7 @@ function methods:record_descriptor(who, is_known)
   if not path or path:sub(1, 1) ~= "/" or path:find(" %(deleted%)$") then
     return nil
   end
-  local found = self:resolve(who, inside(who, path))
+  local found = files.resolve(who, inside(who, path))
   local use = calls.descriptors[call.name]
   if found and found.exists and is_known(found.path)
     and (use ~= "ioctl_dev" or found.type == "char" or found.type == "block") then
@@ -501,7 +518,7 @@ function methods:begin(who, program, search)
     end
   end
   for _, place in ipairs(places) do
-    local found = self:resolve(who, place, nil, false, true)
+    local found = files.resolve(who, place, nil, false, true)
     if found and found.exists and found.type == "file" and found.mode & 73 ~= 0 then
       self:execute(who, found)
       return
@@ -514,7 +531,7 @@ end
 -- @tparam caller who
 function methods:running(who)
   local exe = who:link("exe")
-  local found = exe and exe:sub(1, 1) == "/" and not exe:find("^/memfd:") and self:resolve(who, inside(who, exe), nil,
+  local found = exe and exe:sub(1, 1) == "/" and not exe:find("^/memfd:") and files.resolve(who, inside(who, exe), nil,
     false, true)
   if found then
     self:execute(who, found)

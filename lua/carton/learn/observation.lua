@@ -22,8 +22,8 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
   return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, paths = {}, bind = {},
-    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {}, total = 0, path_count = 0 },
-    meta)
+    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
+    total = 0, path_count = 0 }, meta)
 end
 
 local function count_of(set)
@@ -152,7 +152,7 @@ function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `io_uring`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `paths`, `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)

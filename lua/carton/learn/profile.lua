@@ -137,7 +137,7 @@ local function rights_of(paths)
   local rules, gone = {}, {}
   for path, uses in pairs(paths) do
     local made = is_made(paths, path)
-    local own = made and place_of(paths, path) or path
+    local own = made and place_of(paths, path) or path:gsub("/%[%*%]$", "/*")
     if path:find("^/proc/self") or path:find("^/proc/PID") then
       own = "/proc"
     elseif path:find("^/dev/pts/%d+$") then
@@ -225,9 +225,10 @@ end
 --- Make the rules of Landlock.
 -- @tparam observation seen
 -- @tparam int abi of the kernel's Landlock
--- @treturn ?table as of `carton.landlock`; nil: the kernel has none, or mounts are changed, which it forbids
+-- @treturn ?table as of `carton.landlock`; nil: the kernel has none, mounts are changed, which
+--   it forbids, or it was started without no_new_privs, which it takes
 function profile.landlock(seen, abi)
-  if abi == 0 or seen.notes.mounts then
+  if abi == 0 or seen.notes.mounts or seen.starts.privileges then
     return nil
   end
   local rules, gone = rights_of(seen.paths)

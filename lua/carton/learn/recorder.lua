@@ -80,7 +80,7 @@ local function record_address(watch, who)
   if (address.family == "inet" or address.family == "inet6") and is_stream(call) then
     watch.seen:add_port(call.name, address.port)
   elseif address.family == "unix" and not address.abstract and address.address ~= "" then
-    local found = watch.files:resolve(who, address.address)
+    local found = files.resolve(who, address.address)
     if found and call.name == "bind" and not found.exists then
       watch.seen:add_path(found.path, "make_sock", call.name)
     elseif found and found.exists then
@@ -199,8 +199,9 @@ function methods:watch(c)
   local seen = self:of(name)
   local watch = { name = name, container = c, seen = seen, entries = {}, judge = self.options.judge,
     facts = { low_ports = low_ports(fields), withheld = c.withheld } }
-  watch.files = files.new(function(path, use, call)
-    seen:add_path(path, use, call.name)
+  watch.files = files.new(function(path, use, call, any)
+    path = path:gsub("/%*$", "/[*]") -- as a pattern has it
+    seen:add_path(any and path .. "/*" or path, use, call.name)
   end, self.options.every)
   seen:add_start("program")
   if fields.init then
@@ -208,6 +209,7 @@ function methods:watch(c)
   end
   if fields.no_new_privs == false then
     seen:add_start("privileges")
+    seen:add_note("privileges")
   end
   fields.on_syscall = wrap(own, watch)
   originals[fields.on_syscall] = own

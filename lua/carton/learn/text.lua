@@ -110,6 +110,7 @@ end
 
 local NOTES <const> = {
   mounts = "mounts were changed, which Landlock forbids: there are no rules for it",
+  privileges = "it was started without no_new_privs, which Landlock takes: there are no rules for it",
   io_uring = "io_uring(7) was used, and what a ring does nobody sees: this is not all of it",
   paths = "there were more paths than are kept: the rest is left out",
   values = "there were more values of an argument than are kept: the rest is left out",
