@@ -14,6 +14,9 @@ local LEAF <const> = "supervisor"
 
 -- Processes and controllers do not go together: all that is in the group moves into a leaf of it.
 local function move_aside(directory)
+  if not directory:read("cgroup.type") then -- which the first of all lacks, and there they do
+    return
+  end
   for _ = 1, 10 do -- somebody may fork meanwhile
     local pids = hierarchy.words(directory:read("cgroup.procs"))
     if not next(pids) then
@@ -102,12 +105,11 @@ end
 -- @raise `carton.error`: `EACCES` nothing is delegated, and why systemd does not either
 function subtree.find(manager)
   local path, scope = choose(subtree.manager(manager))
-  local ok, directory = pcall(open_directory, path)
-  if ok and path ~= MOUNT then
-    local err
-    ok, err = pcall(move_aside, directory)
-    directory = ok and directory or err
-  end
+  local ok, directory = pcall(function()
+    local opened = open_directory(path)
+    move_aside(opened)
+    return opened
+  end)
   if not ok then
     if scope then
       scope:release()
