@@ -4,7 +4,7 @@ local helper = require("spec.helper")
 local attack = require("spec.attack.attack")
 
 -- Text that would be something if it were taken for more than text.
-local EVIL <const> = { "\1\0\0\0", "\255\255\255\255", '","root":{"path":"/"},"x":"', "mount.bind\0/\0/",
+local EVIL <const> = { "\1\0\0\0", "\127ELF", '","root":{"path":"/"},"x":"', "mount.bind\0/\0/",
   "privilege.capabilities" }
 
 attack.any("a long field of a container is taken for something else", { "CVE-2021-43784" }, function(r)

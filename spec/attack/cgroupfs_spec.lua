@@ -6,8 +6,9 @@ local attack = require("spec.attack.attack")
 local SCRIPT <const> = [[
   find /sys /proc/sys/kernel -xdev -type f -exec payload write {} + 2>/dev/null
   find /sys/fs/cgroup -type f -exec payload write {} + 2>/dev/null
-  mkdir /sys/fs/cgroup/evil 2>/dev/null && echo made
-  for d in $(find /sys/fs/cgroup -type d 2>/dev/null); do mkdir $d/evil 2>/dev/null && echo made $d; done; true]]
+  for d in $(find /sys/fs/cgroup -type d 2>/dev/null); do
+    mkdir $d/evil 2>/dev/null && [ -e $d/evil/cgroup.procs ] && echo made $d # and not in a tmpfs of its own
+  done; true]]
 
 attack.any("groups of the host are writable without a cgroup namespace", { "CVE-2023-25809" }, function(r)
   for _, host_cgroup in ipairs { true, false } do

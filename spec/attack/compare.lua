@@ -2,7 +2,8 @@
 -- `make attack-table`: the attacks that make sense for any runtime, tried on Carton and on those with the OCI command
 -- line; a table of what came of it, and below it why. Some reach the host where a runtime is not safe: it is meant for
 -- a virtual machine of its own.
---   [RUNTIME="/usr/bin/runc ..."] compare.lua [--json] [PATTERN]
+--   [RUNTIME="/usr/bin/runc ..."] compare.lua [--json] [--others] [--seconds N] [PATTERN]
+-- --others leaves Carton out, whose specs say the same; a race lasts for N seconds, 10 by default.
 for _, name in ipairs { "describe", "it", "teardown", "pending" } do -- the specs of Carton alone are not asked for
   rawset(_G, name, function() end)
 end
@@ -13,12 +14,21 @@ local posix = require("posix")
 local runtime = require("spec.attack.runtime")
 attack.comparing = true
 
-local as_json, pattern = false, "."
-for _, word in ipairs(arg) do
-  if word == "--json" then
-    as_json = true
-  else
-    pattern = word
+local as_json, others, seconds, pattern = false, false, 10, "."
+do
+  local i = 1
+  while arg[i] do
+    if arg[i] == "--json" then
+      as_json = true
+    elseif arg[i] == "--others" then
+      others = true
+    elseif arg[i] == "--seconds" then
+      i = i + 1
+      seconds = assert(tonumber(arg[i]), "--seconds: a number expected")
+    else
+      pattern = arg[i]
+    end
+    i = i + 1
   end
 end
 
@@ -28,8 +38,10 @@ end
 
 --- Those that are asked for, or that are installed.
 local function runtimes()
-  local list = { runtime.carton() }
-  list[1].seconds = 10 -- as for the others
+  local list = {}
+  if not others then
+    list[1] = runtime.carton()
+  end
   local asked = os.getenv("RUNTIME")
   asked = asked ~= "" and asked or nil
   for path in (asked or "/usr/sbin/runc /usr/bin/crun /usr/bin/youki"):gmatch("%S+") do
@@ -38,6 +50,9 @@ local function runtimes()
     elseif asked then
       error(path .. ": no such program", 0)
     end
+  end
+  for _, r in ipairs(list) do
+    r.seconds = seconds
   end
   return list
 end

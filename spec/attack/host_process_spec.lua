@@ -30,6 +30,7 @@ attack.any("a payload reaches the host by /proc of a process", { "/proc/PID/root
   local results = { r:run { rootfs = root, args = args }, c:exec { args = args } }
   posix.chdir(before)
   for _, result in ipairs(results) do
+    assert(result.code == 0, result.stderr)
     attack.holds(result.stdout == "ran\n", "%s", result.stdout)
   end
   posix.close(held)

@@ -17,6 +17,7 @@ attack.any("a payload writes to what all share", { "core_pattern, sysrq" }, func
   local root = attack.image()
   local c <close> = r:start { rootfs = root, args = { "sleep", "60" } }
   for _, result in ipairs { r:run { rootfs = root, args = args }, c:exec { args = args } } do
+    assert(result.code == 0, result.stderr)
     attack.holds(result.stdout == "ran\n", "%s", result.stdout)
   end
 end)

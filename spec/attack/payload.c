@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -279,13 +281,26 @@ static int release_agent(char *args[])
 	return 0;
 }
 
-/* write FILE...: open for writing what is not the null device, and write back what was read when
+/* Neither a file of somebody's own nor the null device, which hides what was there. */
+static bool is_kernels(int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return false;
+	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+		return st.st_rdev != makedev(1, 3);
+	return fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC ||
+	       fs.f_type == CGROUP_SUPER_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
+/* write FILE...: open for writing what is the kernel's, and write back what was read when
  * there is something. */
 static int write_back(char *args[])
 {
 	for (; *args; args++) {
 		char content[4096];
-		struct stat st;
 		int fd = open(*args, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof(content));
 
@@ -294,8 +309,7 @@ static int write_back(char *args[])
 		fd = open(*args, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 		if (fd < 0)
 			continue;
-		if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
-		    st.st_rdev == makedev(1, 3)) { /* masked */
+		if (!is_kernels(fd)) {
 			close(fd);
 			continue;
 		}
