@@ -43,9 +43,21 @@ static int parse_number(const char *text)
 	return n < 100000000 ? (int)n : -1;
 }
 
-static void mask_signals(uint64_t mask)
+static long mask_signals(uint64_t mask)
 {
-	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+	return sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+static _Noreturn void give_up(int channel, enum carton_call call, long r)
+{
+	struct carton_report report = {.kind = CARTON_REPORT_FAILED,
+	                               .step = UINT32_MAX,
+	                               .call = call,
+	                               .errnum = (int32_t)-r};
+
+	if (channel >= 0)
+		sys_write(channel, &report, sizeof(report));
+	sys_exit(CARTON_EXIT_SETUP);
 }
 
 static _Noreturn void execute_program(int channel, const char *const args[],
@@ -63,12 +75,16 @@ static _Noreturn void execute_program(int channel, const char *const args[],
 static _Noreturn void run_program(int channel, const char *const args[], const char *const env[])
 {
 	int self = (int)sys_getpid();
-
 	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
 	 */
-	sys_call(SYS_setpgid, 0, 0);
+	long r = sys_call(SYS_setpgid, 0, 0);
+
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SETPGID, r);
 	sys_ioctl(0, TIOCSPGRP, &self);
-	mask_signals(0);
+	r = mask_signals(0);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
 	execute_program(channel, args, env);
 }
 
@@ -103,33 +119,33 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 {
 	uint64_t every = EVERY_SIGNAL;
 	int channel;
-	long pid, sig;
+	long pid, sig, r = 0;
 
 	/* a payload's own link to this file comes with a name of its own */
 	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-exec")))
 		sys_exit(CARTON_EXIT_SETUP);
 	channel = parse_number(args[1]);
 	if (channel >= 0)
-		sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+		r = sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_DUP, r);
 	if (is_called(args[0], "carton-exec"))
 		execute_program(channel, args + 2, env);
-	mask_signals(EVERY_SIGNAL);
+	r = mask_signals(EVERY_SIGNAL);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
 	pid = sys_call(SYS_clone, SIGCHLD,
 	               0); /* clone3(2) a filter may refuse: it can't look into it */
 	if (pid == 0)
 		run_program(channel, args + 2, env);
-	if (pid < 0) {
-		struct carton_report report = {.kind = CARTON_REPORT_FAILED,
-		                               .step = UINT32_MAX,
-		                               .call = CARTON_CALL_CLONE,
-		                               .errnum = (int32_t)-pid};
-
-		if (channel >= 0)
-			sys_write(channel, &report, sizeof(report));
-		sys_exit(CARTON_EXIT_SETUP);
-	}
+	if (pid < 0)
+		give_up(channel, CARTON_CALL_CLONE, pid);
 	/* Nobody shall wait for us to let go of a pipe, and the parent not for the channel. */
-	sys_call(SYS_close_range, 0, ~0U, 0);
+	r = sys_call(SYS_close_range, 0, ~0U, 0);
+	if (r < 0) {
+		sys_call(SYS_kill, pid, SIGKILL);
+		give_up(channel, CARTON_CALL_CLOSE_RANGE, r);
+	}
 	for (;;) {
 		sig = sys_call(SYS_rt_sigtimedwait, &every, NULL, NULL, sizeof(every));
 		if (sig == SIGCHLD)

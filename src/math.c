@@ -3,8 +3,11 @@
  * library costs each start its mapping. Part of the program only; the module uses what the host
  * loads. */
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "step.h"
 
 #ifdef __GLIBC__ /* elsewhere it is part of the C library, or linked */
 
@@ -19,9 +22,21 @@ static void *find(const char *name)
 		symbol = dlsym(library, name);
 	if (!symbol) {
 		fprintf(stderr, "carton: %s\n", dlerror());
-		abort();
+		exit(CARTON_EXIT_SETUP); /* there is no way to raise it from here */
 	}
 	return symbol;
+}
+
+/* Limits take this one. From 2^52 on a number has no fraction; -0 and NaN stay what they are. */
+__attribute__((visibility("hidden"))) double floor(double x);
+double floor(double x)
+{
+	double whole;
+
+	if (!(x > -0x1p52 && x < 0x1p52) || x == 0)
+		return x;
+	whole = (double)(int64_t)x;
+	return whole > x ? whole - 1 : whole;
 }
 
 /* Hidden, so that other libraries keep to the real ones. */
@@ -43,7 +58,6 @@ FUNCTION(ceil, (double x), (x))
 FUNCTION(cos, (double x), (x))
 FUNCTION(cosh, (double x), (x))
 FUNCTION(exp, (double x), (x))
-FUNCTION(floor, (double x), (x))
 FUNCTION(fmod, (double x, double y), (x, y))
 FUNCTION(log, (double x), (x))
 FUNCTION(log10, (double x), (x))

@@ -256,7 +256,7 @@ end
 --- Make the directory of a group with cgroup v2.
 -- @tparam ?string name a part of the directory's
 -- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
--- @treturn table `{ version = 2, unified = directory }`
+-- @treturn table `{ version = 2, unified = directory, owner = pid of the caller }`
 function hierarchy.create2(name, files)
   local directory <close>, path = base()
   local needed, seen = controllers_of(files)
@@ -267,7 +267,7 @@ function hierarchy.create2(name, files)
       pcall(enable, directory, path, { extra })
     end
   end
-  return { version = 2, unified = create_in(directory, name) }
+  return { version = 2, owner = host.pid(), unified = create_in(directory, name) }
 end
 
 -- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed.
@@ -306,8 +306,10 @@ local function make1(group, name, files, layout)
           "limits without root take cgroup v2: with v1 nothing is delegated")
       end
       local parent <close> = open_directory(path)
+      local place = #group.list + 1
+      made[path], group.list[place] = false, false -- their places first: what is made takes no memory then
       made[path] = create_in(parent, name)
-      group.list[#group.list + 1] = made[path]
+      group.list[place] = made[path]
       if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
         made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
         made[path]:write("cpuset.cpus", (parent:read("cpuset.cpus"):gsub("%s+$", "")))
@@ -321,14 +323,16 @@ end
 -- @tparam ?string name a part of the directories'
 -- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
 -- @tparam table layout as of `layout`
--- @treturn table `{ version = 1, dirs = { memory = directory, ... }, list = {directories} }`
+-- @treturn table `{ version = 1, dirs = { memory = directory, ... }, list = {directories}, owner = pid }`
 function hierarchy.create1(name, files, layout)
-  local group = { version = 1, dirs = {}, list = {} }
+  local group = { version = 1, dirs = {}, list = {}, owner = host.pid() }
   local ok, err = pcall(make1, group, name, files, layout)
   if not ok then
     for _, directory in ipairs(group.list) do
-      pcall(directory.remove, directory)
-      directory:close()
+      if directory then
+        pcall(directory.remove, directory)
+        directory:close()
+      end
     end
     error(err, 0)
   end
