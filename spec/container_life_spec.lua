@@ -240,6 +240,29 @@ describe("container: ends #userns", function()
   end)
 end)
 
+describe("container: a further program that fails #root", function()
+  it("leaves no child, at whatever descriptor it runs out of them", function()
+    helper.isolated(function()
+      local c <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" },
+        stdin = "null", stdout = "null", stderr = "null" }:start()
+      local failed, limit = 0, 3
+      repeat
+        carton.privilege.rlimits { limits = { nofile = { soft = limit, hard = 4096 } } }
+        local ok, result = pcall(c.exec, c, { args = { "true" }, stdin = "null" })
+        carton.privilege.rlimits { limits = { nofile = { soft = 4096, hard = 4096 } } }
+        assert(#helper.children() == (ok and 2 or 1), "a child is left at " .. limit)
+        failed, limit = failed + (ok and 0 or 1), limit + 1
+        if ok then
+          result:close()
+        end
+      until ok
+      assert(failed > 3, "it did not fail")
+      c:kill()
+      assert(c:wait(20), "its first process waits for somebody whom nobody reaps")
+    end)
+  end)
+end)
+
 describe("container: waiting #userns", function()
   it("for several gives the first that ends, and all outputs whole", function()
     local list = {}

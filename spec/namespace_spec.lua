@@ -224,6 +224,17 @@ describe("namespace:pin #root", function()
       carton.mount.unmount { target = path, detach = true }
     end)
   end)
+
+  it("leaves no file where it could not", function()
+    helper.isolated(function()
+      local path = helper.tmpdir() .. "/net"
+      local ns = namespace.create("net")
+      carton.privilege.capabilities { effective = {} }
+      local err = helper.raises_code("EPERM", ns.pin, ns, path)
+      assert(err.path == path)
+      assert(not carton.host.stat(path), "an empty file is left")
+    end)
+  end)
 end)
 
 describe("namespace.unshare #userns", function()

@@ -20,6 +20,12 @@
 #define LIST_LIMIT    65536
 #define STRINGS_LIMIT (8 * 1024 * 1024)
 
+#ifdef __SANITIZE_ADDRESS__
+#define CHUNK 0 /* each block is one of its own, whose end the sanitizer sees */
+#else
+#define CHUNK 4096
+#endif
+
 void carton_newarena(lua_State *L, struct carton_arena *arena)
 {
 	memset(arena, 0, sizeof(*arena));
@@ -45,7 +51,7 @@ void *carton_alloc(struct carton_arena *arena, size_t size)
 
 	size = (size + 15) & ~(size_t)15;
 	if (size > arena->left) {
-		size_t chunk = size > 2048 ? size : 4096;
+		size_t chunk = size > CHUNK / 2 ? size : CHUNK;
 
 		block = new_chunk(arena, chunk);
 		if (chunk == size) { /* a block of its own; the present chunk goes on */

@@ -18,6 +18,7 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	                             .parent = plan->parent,
 	                             .image = plan->image,
 	                             .masked = -1,
+	                             .forked = plan->forked,
 	                             .fresh = true};
 	long r;
 

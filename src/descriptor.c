@@ -42,6 +42,7 @@ static int descriptor_read(lua_State *L)
 	luaL_Buffer buffer;
 	char *at;
 	ssize_t n;
+	int en;
 
 	luaL_argcheck(L, size > 0 && size <= 1 << 30, 2, "out of range");
 	at = luaL_buffinitsize(L, &buffer, (size_t)size);
@@ -56,8 +57,9 @@ static int descriptor_read(lua_State *L)
 		lua_pushboolean(L, 0);
 		return 1;
 	}
-	if (n < 0 && errno != EIO) /* EIO: a terminal whose other side is closed, pty(7) */
-		return carton_raise(L, "read", NULL, errno);
+	en = errno;
+	if (n < 0 && !(en == EIO && isatty(fd))) /* EIO: its other side is closed, pty(7) */
+		return carton_raise(L, "read", NULL, en);
 	lua_pushnil(L);
 	return 1;
 }

@@ -285,10 +285,12 @@ int carton_exec_die_with_parent(struct carton_context *ctx, const void *fields)
 }
 
 /* Who enters a pid namespace stays outside, its children are in it: setns(2). The child becomes our
- * parent's child and sends its own pidfd, before anything else that it says. */
+ * parent's child and sends its own pidfd, before anything else that it says; its pid is told before
+ * it is there, or nobody could reap it where that message does not arrive. */
 int carton_exec_fork(struct carton_context *ctx, const void *fields)
 {
-	struct clone_args args = {.flags = CLONE_PARENT};
+	struct clone_args args = {.flags = CLONE_PARENT | CLONE_PARENT_SETTID,
+	                          .parent_tid = (uint64_t)(uintptr_t)ctx->forked};
 	long r = sys_call(SYS_clone3, &args, sizeof(args));
 
 	(void)fields;

@@ -44,9 +44,21 @@ static int parse_number(const char *text)
 	return n < 100000000 ? (int)n : -1;
 }
 
-static void mask_signals(uint64_t mask)
+static long mask_signals(uint64_t mask)
 {
-	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+	return sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+static _Noreturn void give_up(int channel, enum carton_call call, long r)
+{
+	struct carton_report report = {.kind = CARTON_REPORT_FAILED,
+	                               .step = UINT32_MAX,
+	                               .call = call,
+	                               .errnum = (int32_t)-r};
+
+	if (channel >= 0)
+		sys_write(channel, &report, sizeof(report));
+	sys_exit(CARTON_EXIT_SETUP);
 }
 
 static _Noreturn void execute_program(int channel, const char *const args[],
@@ -66,6 +78,7 @@ static _Noreturn void run_program(int channel, const int *held, const char *cons
 {
 	int self = (int)sys_getpid();
 	char nothing;
+	long r;
 
 	if (held[0] >= 0) {
 		sys_close(held[1]);
@@ -73,12 +86,15 @@ static _Noreturn void run_program(int channel, const int *held, const char *cons
 			;
 		sys_close(held[0]);
 	}
-
 	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
 	 */
-	sys_call(SYS_setpgid, 0, 0);
+	r = sys_call(SYS_setpgid, 0, 0);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SETPGID, r);
 	sys_ioctl(0, TIOCSPGRP, &self);
-	mask_signals(0);
+	r = mask_signals(0);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
 	execute_program(channel, args, env);
 }
 
@@ -113,7 +129,7 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 {
 	uint64_t every = EVERY_SIGNAL;
 	int channel, held[2] = {-1, -1};
-	long pid, sig;
+	long pid, sig, r = 0;
 
 	/* a payload's own link to this file comes with a name of its own */
 	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-held") ||
@@ -121,10 +137,14 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 		sys_exit(CARTON_EXIT_SETUP);
 	channel = parse_number(args[1]);
 	if (channel >= 0)
-		sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+		r = sys_fcntl(channel, F_SETFD, FD_CLOEXEC);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_DUP, r);
 	if (is_called(args[0], "carton-exec"))
 		execute_program(channel, args + 2, env);
-	mask_signals(EVERY_SIGNAL);
+	r = mask_signals(EVERY_SIGNAL);
+	if (r < 0)
+		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
 	pid = 0;
 	if (is_called(args[0], "carton-held")) {
 		sys_hide(); /* nobody shall make calls in our name, which are not asked about */
@@ -134,18 +154,14 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 		pid = sys_call(SYS_clone, SIGCHLD, 0);
 	if (pid == 0)
 		run_program(channel, held, args + 2, env);
-	if (pid < 0) {
-		struct carton_report report = {.kind = CARTON_REPORT_FAILED,
-		                               .step = UINT32_MAX,
-		                               .call = CARTON_CALL_CLONE,
-		                               .errnum = (int32_t)-pid};
-
-		if (channel >= 0)
-			sys_write(channel, &report, sizeof(report));
-		sys_exit(CARTON_EXIT_SETUP);
-	}
+	if (pid < 0)
+		give_up(channel, CARTON_CALL_CLONE, pid);
 	/* Nobody shall wait for us to let go of a pipe, and the parent not for the channel. */
-	sys_call(SYS_close_range, 0, ~0U, 0);
+	r = sys_call(SYS_close_range, 0, ~0U, 0);
+	if (r < 0) {
+		sys_call(SYS_kill, pid, SIGKILL);
+		give_up(channel, CARTON_CALL_CLOSE_RANGE, r);
+	}
 	for (;;) {
 		sig = sys_call(SYS_rt_sigtimedwait, &every, NULL, NULL, sizeof(every));
 		if (sig == SIGCHLD)

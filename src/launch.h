@@ -11,13 +11,21 @@
 #include "plan_lua.h"
 #include "process.h"
 
+/* What a child of its own memory and its parent both see. */
+struct carton_shared {
+	uint32_t progress;
+	int32_t forked; /* see plan.h */
+	struct carton_report report;
+	struct carton_trace trace[];
+};
+
 /* What has to be undone when a launch comes to an end, however it ends. */
 struct spawn {
 	int channel; /* our end */
 	int far;     /* the child's end, until it is cloned */
 	int parent;  /* pidfd of ourselves */
 	char *stack; /* of a child that shares our memory */
-	void *shared;
+	struct carton_shared *shared;
 	size_t shared_size;
 	pid_t helper; /* first process of a plan with exec.fork, not reaped yet */
 	struct carton_process *process;
@@ -26,13 +34,6 @@ struct spawn {
 	int dumpable;                     /* to be set again, or -1 */
 	struct carton_handle
 		*image; /* the init in memory, which the arena holds until it is collected */
-};
-
-/* What a child of its own memory and its parent both see. */
-struct carton_shared {
-	uint32_t progress;
-	struct carton_report report;
-	struct carton_trace trace[];
 };
 
 struct spawn_fields {

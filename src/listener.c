@@ -48,7 +48,7 @@ static size_t words(size_t size)
 	return (size + sizeof(uint64_t) - 1) / sizeof(uint64_t);
 }
 
-struct carton_listener *carton_newlistener(lua_State *L, int fd)
+struct carton_listener *carton_newlistener(lua_State *L, struct carton_handle *h)
 {
 	struct seccomp_notif_sizes sizes = {0};
 	struct carton_listener *l;
@@ -62,12 +62,13 @@ struct carton_listener *carton_newlistener(lua_State *L, int fd)
 	                                                   : sizeof(*l->resp);
 	l = carton_newbox(L, CARTON_LISTENER,
 	                  sizeof(*l) + (words(notif) + words(resp)) * sizeof(uint64_t), 0);
-	l->handle.fd = fd;
+	l->handle.fd = h->fd;
+	h->fd = -1;
 	l->notif = (void *)l->space;
 	l->resp = (void *)(l->space + words(notif));
 	l->notif_size = notif;
 	l->resp_size = resp;
-	ioctl(fd, NOTIF_SET_FLAGS, flags); /* faster where there is it: Linux 6.6 */
+	ioctl(l->handle.fd, NOTIF_SET_FLAGS, flags); /* faster where there is it: Linux 6.6 */
 	return l;
 }
 

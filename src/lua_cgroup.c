@@ -313,25 +313,30 @@ List the cgroups below this one.
 static int directory_children(lua_State *L)
 {
 	struct cgroup *cg = check_cgroup(L, 1);
-	int fd = openat(cg->handle.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *entry;
-	int saved = errno;
+	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
+	_Alignas(uint64_t) char entries[4096];
 	lua_Integer count = 0;
+	long n;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return carton_raise(L, "children", cg->name, saved);
-	}
 	lua_newtable(L);
-	while ((entry = readdir(dir))) {
-		if (entry->d_type != DT_DIR || is_dots(entry->d_name))
-			continue;
-		lua_pushstring(L, entry->d_name);
-		lua_rawseti(L, -2, ++count);
+	h->fd = openat(cg->handle.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	n = h->fd < 0 ? -errno : 1;
+	while (n > 0) {
+		n = sys_call(SYS_getdents64, h->fd, entries, sizeof(entries));
+		for (long at = 0; at < n;) {
+			const struct dirent64 *entry = (const void *)(entries + at);
+
+			at += entry->d_reclen;
+			if (entry->d_type != DT_DIR || is_dots(entry->d_name))
+				continue;
+			lua_pushstring(L, entry->d_name);
+			lua_rawseti(L, -2, ++count);
+		}
 	}
-	closedir(dir);
+	if (n < 0) /* a list that lacks some is none */
+		return carton_raise(L, "children", cg->name, (int)-n);
+	close(h->fd);
+	h->fd = -1;
 	return 1;
 }
 

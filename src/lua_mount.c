@@ -234,6 +234,12 @@ static int tree_attach(lua_State *L)
 	return r < 0 ? carton_raise(L, "attach", target, (int)-r) : 0;
 }
 
+static bool is_octal(const char *text)
+{
+	return text[0] >= '0' && text[0] <= '3' && text[1] >= '0' && text[1] <= '7' &&
+	       text[2] >= '0' && text[2] <= '7';
+}
+
 /* "\040" and the like back to bytes, in place: proc(5) mountinfo. */
 static void push_unescaped(lua_State *L, const char *text, size_t length)
 {
@@ -241,7 +247,7 @@ static void push_unescaped(lua_State *L, const char *text, size_t length)
 
 	luaL_buffinit(L, &buffer);
 	for (size_t i = 0; i < length; i++) {
-		if (text[i] == '\\' && i + 3 < length) {
+		if (text[i] == '\\' && i + 3 < length && is_octal(text + i + 1)) {
 			luaL_addchar(&buffer,
 			             (char)((text[i + 1] - '0') << 6 | (text[i + 2] - '0') << 3 |
 			                    (text[i + 3] - '0')));

@@ -251,13 +251,13 @@ static int namespace_pin(lua_State *L)
 {
 	int fd = carton_checkfd(L, 1, CARTON_NAMESPACE);
 	const char *path = luaL_checkstring(L, 2);
+	bool made = false;
 	long tree, r;
 	int to = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
 
 	if (to < 0 && errno == ENOENT) {
 		to = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-		if (to < 0)
-			return carton_raise(L, "pin", path, errno);
+		made = to >= 0;
 	}
 	if (to < 0)
 		return carton_raise(L, "pin", path, errno);
@@ -272,6 +272,8 @@ static int namespace_pin(lua_State *L)
 		snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
 		r = mount(source, path, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
 	}
+	if (r < 0 && made)
+		unlink(path);
 	return r < 0 ? carton_raise(L, "pin", path, (int)-r) : 0;
 }
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "step.h"
+
 #ifdef __GLIBC__ /* elsewhere it is part of the C library, or linked */
 
 static void *find(const char *name)
@@ -19,7 +21,7 @@ static void *find(const char *name)
 		symbol = dlsym(library, name);
 	if (!symbol) {
 		fprintf(stderr, "carton: %s\n", dlerror());
-		abort();
+		exit(CARTON_EXIT_SETUP); /* there is no way to raise it from here */
 	}
 	return symbol;
 }

@@ -280,7 +280,7 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 	struct step_filesystem tmpfs = {
 		.type = "tmpfs", .data = {items, f->size ? 2 : 1}, .options = {.set = 0}};
 	struct stat st;
-	unsigned int mask;
+	long mask = 0;
 	long layer, r;
 	int tree = carton_filesystem_create(ctx, &tmpfs);
 
@@ -295,12 +295,15 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 	}
 	r = sys_fstat((int)layer, &st);
 	sys_close((int)layer);
-	mask = (unsigned int)sys_call(SYS_umask, 0);
-	if (r == 0)
-		r = sys_mkdirat(tree, "upper", st.st_mode & 07777);
 	if (r == 0)
 		r = sys_mkdirat(tree, "work", 0700);
-	sys_call(SYS_umask, mask);
+	if (r == 0)
+		r = mask = sys_call(SYS_umask, 0);
+	if (r >= 0) {
+		r = sys_mkdirat(tree, "upper", st.st_mode & 07777);
+		mask = sys_call(SYS_umask, mask);
+		r = mask < 0 ? mask : r;
+	}
 	if (r == 0 && (st.st_uid != 0 || st.st_gid != 0)) { /* an unmapped owner stays ours */
 		r = sys_call(SYS_fchownat, tree, "upper", st.st_uid, st.st_gid,
 		             AT_SYMLINK_NOFOLLOW);
@@ -316,13 +319,13 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 
 static int overlay_on(struct carton_context *ctx, const struct step_overlay *f, int fs, int upper)
 {
-	long here = -1, r = configure(ctx, fs, "source", "overlay");
+	long here = -1, back, r = configure(ctx, fs, "source", "overlay");
 
 	if (r == 0)
 		r = configure_lower(ctx, fs, &f->lower);
 	if (r == 0 && upper >= 0) { /* relative to it, so that no path leads there */
 		here = sys_openat(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		r = sys_fchdir(upper);
+		r = here < 0 ? here : sys_fchdir(upper);
 		if (r < 0)
 			carton_fail(ctx, CARTON_CALL_CHDIR, r);
 		if (r == 0)
@@ -341,8 +344,12 @@ static int overlay_on(struct carton_context *ctx, const struct step_overlay *f, 
 	else
 		r = create_mount(ctx, fs, f->options.set);
 	if (here >= 0) {
-		sys_fchdir((int)here);
+		back = sys_fchdir((int)here);
 		sys_close((int)here);
+		if (back < 0 && r >= 0) {
+			sys_close((int)r);
+			r = carton_fail(ctx, CARTON_CALL_CHDIR, back);
+		}
 	}
 	return (int)r;
 }

@@ -116,8 +116,11 @@ int carton_namespace_enter(struct carton_context *ctx, const void *fields)
 	r = enter_handles(ctx, &f->namespaces, &entered);
 	if (r < 0)
 		return (int)r;
-	if (ctx->fresh && entered & (CLONE_NEWPID | CLONE_NEWUSER))
-		sys_hide(); /* those inside may be as mighty as we are now */
+	if (ctx->fresh && entered & (CLONE_NEWPID | CLONE_NEWUSER)) {
+		r = sys_hide(); /* those inside may be as mighty as we are now */
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_PRCTL, r);
+	}
 	return ctx->fresh && entered & CLONE_NEWNS && ctx->root >= 0 ? renew_root(ctx) : 0;
 }
 

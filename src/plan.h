@@ -18,6 +18,7 @@ struct carton_plan {
 	struct carton_trace *trace;   /* one for each step, or NULL */
 	uint32_t *progress;           /* steps done so far, where the parent can see it */
 	struct carton_report *report; /* memory of the parent, shared; or NULL: by the channel */
+	int32_t *forked;              /* pid of the child of exec.fork, as the parent numbers it */
 	int channel;                  /* the child's end, or -1 */
 	int near;                     /* the parent's end, which the child closes, or -1 */
 	int parent;                   /* pidfd of the parent, or -1 */

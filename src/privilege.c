@@ -58,8 +58,9 @@ static int bound_capabilities(struct carton_context *ctx, uint64_t set)
 			r = sys_prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
 			r = r == 1 ? -EPERM : r;
 		}
-		if (r == -EINVAL && set >> cap == 0) /* past the last one that this kernel knows */
-			return 0;
+		if (r == -EINVAL && set >> cap == 0 &&
+		    sys_prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == -EINVAL)
+			return 0; /* past the last one that this kernel knows */
 		if (kept && r == 0)
 			r = -EPERM;
 		if (r < 0)
@@ -99,8 +100,12 @@ int carton_privilege_capabilities(struct carton_context *ctx, const void *fields
 		if (r < 0)
 			return (int)r;
 	}
-	if (ctx->fresh && f->has_permitted)
-		sys_hide(); /* from here on, others have the same: our memory may be the parent's */
+	if (ctx->fresh && f->has_permitted) {
+		r = sys_hide(); /* from here on, others have the same: our memory may be the
+		                   parent's */
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_PRCTL, r);
+	}
 	if (f->has_permitted)
 		next.permitted = f->permitted;
 	if (f->has_effective)
@@ -237,10 +242,9 @@ int carton_privilege_user(struct carton_context *ctx, const void *fields)
 int carton_privilege_umask(struct carton_context *ctx, const void *fields)
 {
 	const struct step_number *f = fields;
+	long r = sys_call(SYS_umask, f->value & 0777);
 
-	(void)ctx;
-	sys_call(SYS_umask, f->value & 0777);
-	return 0;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMASK, r) : 0;
 }
 
 int carton_privilege_oom_score_adj(struct carton_context *ctx, const void *fields)

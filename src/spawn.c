@@ -65,6 +65,25 @@ static void give_stack(char *stack)
 		munmap(stack, STACK_SIZE + GUARD_SIZE);
 }
 
+static void reap_child(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* A child of the child that has not been taken in hand: it is ours, too, and its pid namespace does
+ * not end before it is reaped. Its parent has ended, so there will be no other. */
+static void end_forked(const struct spawn *s)
+{
+	pid_t pid = s->shared && s->helper == 0 ? s->shared->forked : 0;
+	siginfo_t info;
+
+	if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+		kill(pid, SIGKILL);
+		reap_child(pid);
+	}
+}
+
 /* A child that shares memory keeps reading the plan until it executes or ends: wait for it first.
  */
 static int spawn_finish(lua_State *L) /* __close and __gc */
@@ -80,11 +99,12 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 		}
 		close(s->process->handle.fd); /* nobody gets the handle */
 		s->process->handle.fd = -1;
+		end_forked(s);
 	}
 	if (s->listener && !s->running)
 		carton_listener_close(s->listener);
 	if (s->helper > 0)
-		waitpid(s->helper, NULL, 0);
+		reap_child(s->helper);
 	if (s->channel >= 0)
 		close(s->channel);
 	if (s->parent >= 0)
@@ -101,7 +121,8 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	}
 	s->image = NULL;
 	s->channel = s->far = s->parent = s->dumpable = -1;
-	s->stack = s->shared = NULL;
+	s->stack = NULL;
+	s->shared = NULL;
 	s->process = NULL;
 	s->listener = NULL;
 	s->helper = 0;
@@ -281,6 +302,7 @@ static void share_state(lua_State *L, struct spawn *s, struct launch *l, bool sh
 		carton_fail_spawn(L, "mmap", errno);
 	s->shared = shared;
 	plan->progress = &shared->progress;
+	plan->forked = &shared->forked;
 	plan->report = &shared->report;
 	plan->trace = l->fields.trace ? shared->trace : NULL;
 }
@@ -392,8 +414,10 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 		carton_conclude(L, s, f, plan, &needs);
 	}
 	if (done && plan->trace) {
+		s->running = false; /* without memory for it nobody gets the process */
 		push_trace(L, plan);
 		lua_setiuservalue(L, process, CARTON_PROCESS_TRACE);
+		s->running = true;
 	}
 	lua_settop(L, process);
 	return done;

@@ -41,6 +41,7 @@ struct stat;
 	X(FSTATFS, "fstatfs")                                                                      \
 	X(CHDIR, "chdir")                                                                          \
 	X(GETCWD, "getcwd")                                                                        \
+	X(UMASK, "umask")                                                                          \
 	X(CHROOT, "chroot")                                                                        \
 	X(UNSHARE, "unshare")                                                                      \
 	X(SETNS, "setns")                                                                          \
@@ -122,19 +123,20 @@ struct carton_trace {
 
 /* What one step leaves for the next, in the process that performs them. */
 struct carton_context {
-	int root;       /* O_PATH descriptor: targets are resolved inside it */
-	int proc;       /* root of a verified procfs, -1 until carton_proc opened it */
-	int channel;    /* socket to the parent, -1 outside of a plan */
-	int parent;     /* pidfd of the parent, -1 outside of a plan */
-	bool traced;    /* stops at exec, where the parent looks at what is executed */
-	bool closed;    /* nothing is open but what the program gets */
-	int fds;        /* descriptors 0 to fds - 1 are the program's, 0: not known */
-	int image;      /* memfd of the init, -1 outside of a plan, or without one */
-	int masked;     /* an attached, empty, read-only directory to mask others with, or -1 */
-	bool fresh;     /* in a plan (a new process), not in the calling process */
-	bool listening; /* a filter asks the parent */
-	bool denied;    /* setgroups(2) is, in the user namespace that was made or entered */
-	char last[256]; /* what carton_root_parent last pointed at */
+	int root;        /* O_PATH descriptor: targets are resolved inside it */
+	int proc;        /* root of a verified procfs, -1 until carton_proc opened it */
+	int channel;     /* socket to the parent, -1 outside of a plan */
+	int parent;      /* pidfd of the parent, -1 outside of a plan */
+	bool traced;     /* stops at exec, where the parent looks at what is executed */
+	bool closed;     /* nothing is open but what the program gets */
+	int fds;         /* descriptors 0 to fds - 1 are the program's, 0: not known */
+	int image;       /* memfd of the init, -1 outside of a plan, or without one */
+	int masked;      /* an attached, empty, read-only directory to mask others with, or -1 */
+	bool fresh;      /* in a plan (a new process), not in the calling process */
+	bool listening;  /* a filter asks the parent */
+	int32_t *forked; /* where the pid of the child of exec.fork is told, for the parent */
+	bool denied;     /* setgroups(2) is, in the user namespace that was made or entered */
+	char last[256];  /* what carton_root_parent last pointed at */
 	struct carton_report report;
 };
 

@@ -194,9 +194,9 @@ static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsig
 
 /* Memory, descriptors and program file of this process are nobody else's: ptrace(2). Until execve.
  */
-static inline void sys_hide(void)
+static inline long sys_hide(void)
 {
-	sys_prctl(4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
+	return sys_prctl(4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
 }
 
 static inline uint64_t sys_microseconds(void)

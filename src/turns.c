@@ -40,7 +40,8 @@ static ssize_t receive(int channel, struct carton_report *report, int *fd)
 	struct msghdr message = {.msg_iov = &iov,
 	                         .msg_iovlen = 1,
 	                         .msg_control = &control,
-	                         .msg_controllen = sizeof(control)};
+	                         /* one and no more: with the padding there would be room for two */
+	                         .msg_controllen = CMSG_LEN(sizeof(int))};
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -51,30 +52,22 @@ static ssize_t receive(int channel, struct carton_report *report, int *fd)
 	if (n < 0)
 		return -errno;
 	c = CMSG_FIRSTHDR(&message);
-	if (n > 0 && c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
 	return n;
 }
 
-/* The pid behind a pidfd, as our procfs numbers it: pidfd_open(2), /proc/PID/fdinfo. */
-static pid_t pid_of(int pidfd)
+/* Let the child go on. One that has ended meanwhile has closed the channel, which is seen. */
+static void answer(lua_State *L, const struct spawn *s)
 {
-	char path[48], text[512];
-	const char *at;
+	char reply = 1;
 	ssize_t n;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strstr(text, "Pid:");
-	return at ? (pid_t)strtol(at + 4, NULL, 10) : 0;
+	do
+		n = send(s->channel, &reply, 1, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EPIPE && errno != ECONNRESET)
+		carton_fail_spawn(L, "send", errno);
 }
 
 /* Run the function of a sync step; the child goes on when it returns. */
@@ -83,44 +76,34 @@ static void take_turn(lua_State *L, struct spawn *s, const struct spawn_fields *
                       int process)
 {
 	const struct step_sync *sync = plan->steps[report->step].fields;
-	char reply = 1;
-	int status;
 
 	if (!lua_istable(L, f->sync) || lua_getfield(L, f->sync, sync->name) == LUA_TNIL)
 		carton_misuse(L, "exec.spawn: no function '%s' in 'sync'", sync->name);
 	lua_pushvalue(L, process);
-	status = lua_pcall(L, 1, 0, 0);
-	if (status != LUA_OK)
-		reply = 0;
-	send(s->channel, &reply, 1, MSG_NOSIGNAL);
-	if (status != LUA_OK)
-		lua_error(L); /* spawn_finish() ends the child */
+	lua_call(L, 1, 0); /* spawn_finish() ends the child when it raises */
+	answer(L, s);
 }
 
-/* The child of a child goes on only when we have it in hand. */
+/* The child of a child goes on only when we have it in hand. The handle is on top of the stack. */
 static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_plan *plan,
-                            uint32_t step, int process, int fd)
+                            uint32_t step, int process, struct carton_handle *h)
 {
-	struct carton_handle *h;
-	char reply = 1;
-
 	if (plan->steps[step].perform == carton_exec_fork) {
 		s->helper = s->process->pid;
 		close(s->process->handle.fd);
-		s->process->handle.fd = fd;
-		s->process->pid = pid_of(fd);
+		s->process->handle.fd = h->fd;
+		h->fd = -1;
+		s->process->pid = s->shared->forked;
 	} else if (plan->steps[step].perform == carton_privilege_notify) {
-		s->listener = carton_newlistener(L, fd);
+		s->listener = carton_newlistener(L, h);
 		if (s->helper > 0) /* nobody else shall have the channel: await_message() */
 			waitpid(s->helper, NULL, 0);
 		s->helper = 0;
 		lua_setiuservalue(L, process, CARTON_PROCESS_LISTENER);
 	} else {
-		h = carton_newhandle(L, CARTON_DESCRIPTOR);
-		h->fd = fd;
 		lua_setiuservalue(L, process, CARTON_PROCESS_TERMINAL);
 	}
-	send(s->channel, &reply, 1, MSG_NOSIGNAL);
+	answer(L, s);
 }
 
 int carton_raise_report(lua_State *L, const struct spawn_fields *f,
@@ -186,12 +169,16 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
                    const struct carton_plan *plan, const struct carton_needs *needs, int process)
 {
 	struct carton_report report = {0};
+	int top = lua_gettop(L);
 	ssize_t n;
-	int fd;
 
 	for (;;) {
+		struct carton_handle *h; /* there before the descriptor is */
+
+		lua_settop(L, top);
 		await_message(L, s);
-		n = receive(s->channel, &report, &fd);
+		h = carton_newhandle(L, CARTON_DESCRIPTOR);
+		n = receive(s->channel, &report, &h->fd);
 		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
 			carton_conclude(L, s, f, plan, needs);
 			return;
@@ -203,21 +190,14 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 			report.step = needs->exec - 1;
 		/* nobody speaks of another step than the one that is being done */
 		if (n != sizeof(report) || report.step >= plan->nsteps ||
-		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE)) {
-			if (fd >= 0)
-				close(fd);
+		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE))
 			carton_fail_spawn(L, "recvmsg", EPROTO);
-		}
-		if (report.kind == CARTON_REPORT_FD && fd >= 0) {
-			take_descriptor(L, s, plan, report.step, process, fd);
-			continue;
-		}
-		if (report.kind == CARTON_REPORT_FD)
+		if (report.kind == CARTON_REPORT_FD && h->fd < 0)
 			carton_fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
-		if (fd >= 0)
-			close(fd);
-		if (report.kind == CARTON_REPORT_SYNC &&
-		    plan->steps[report.step].perform == carton_exec_sync)
+		if (report.kind == CARTON_REPORT_FD)
+			take_descriptor(L, s, plan, report.step, process, h);
+		else if (report.kind == CARTON_REPORT_SYNC &&
+		         plan->steps[report.step].perform == carton_exec_sync)
 			take_turn(L, s, f, plan, &report, process);
 		else if (report.kind == CARTON_REPORT_FAILED)
 			carton_raise_report(L, f, &report);

@@ -40,7 +40,6 @@ function cgroup.create(fields)
   end
   local group = layout.version == 2 and hierarchy.create2(fields.name, files, fields.manager)
     or hierarchy.create1(fields.name, files, layout)
-  group.owner = host.pid()
   setmetatable(group, meta) -- after its handles, so that it is collected before them: Lua manual, 2.5.3
   local ok, err = pcall(function()
     for _, entry in ipairs(files) do
@@ -253,6 +252,13 @@ local function is_removed(self)
   return true
 end
 
+local function empty(self)
+  if not is_removed(self) then
+    self:kill()
+    self:remove()
+  end
+end
+
 --- Kill what is in it, remove it, and close its handles; in a fork of the process that made it, only the latter.
 -- @function group:close
 function methods:close()
@@ -262,12 +268,10 @@ function methods:close()
   self.closed = true
   local ok, err = true, nil
   if self.owner == host.pid() then
-    ok, err = pcall(function()
-      if not is_removed(self) then
-        self:kill()
-        self:remove()
-      end
-    end)
+    ok, err = pcall(empty, self)
+    if not ok and err.code ~= "EBUSY" then -- nobody else would: once more, where it may only have been interrupted
+      ok, err = pcall(empty, self)
+    end
   end
   for _, directory in each(self) do
     directory:close()

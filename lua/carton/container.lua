@@ -203,13 +203,32 @@ local function call_started(c)
   end
 end
 
+-- Close what was opened for a launch, and keep what it gave, if it did.
+local function settle(c, prepared, opened, process)
+  for _, handle in ipairs(opened) do
+    handle:close()
+  end
+  require("carton.stdio").release(prepared, not process)
+  if not process then
+    return
+  end
+  c.process, c.streams, c.terminal = process, prepared.streams, process:terminal()
+  c.guard = setmetatable({ container = c, owner = core.host.pid() }, guard_meta)
+  c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
+  if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
+    require("carton.wait").add_guest(process)
+  end
+  if c.fields.timeout then
+    c.deadline = core.host.monotonic() + c.fields.timeout
+  end
+end
+
 -- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
   if container.observer then -- of `carton.learn`
     container.observer(c)
   end
-  local stdio = require("carton.stdio")
-  local prepared = located(c, stdio.prepare, c.fields)
+  local prepared = located(c, require("carton.stdio").prepare, c.fields)
   local opened = {}
   local ok, result = pcall(located, c, function()
     local compiled = make(prepared, opened)
@@ -222,24 +241,16 @@ local function launch(c, make)
       trace = c.fields.trace,
     }
   end)
-  for _, handle in ipairs(opened) do
-    handle:close()
+  local settled, failure = pcall(settle, c, prepared, opened, ok and result)
+  if ok and settled then
+    return
+  elseif ok then -- there was no memory left to keep it
+    result:kill()
+    result:wait()
   end
-  stdio.release(prepared, not ok)
-  if not ok then
-    c.process = nil
-    leave_group(c)
-    error(result, 0)
-  end
-  c.process, c.streams, c.terminal = result, prepared.streams, result:terminal()
-  c.guard = setmetatable({ container = c, owner = core.host.pid() }, guard_meta)
-  c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
-  if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
-    require("carton.wait").add_guest(result)
-  end
-  if c.fields.timeout then
-    c.deadline = core.host.monotonic() + c.fields.timeout
-  end
+  c.process = nil
+  leave_group(c)
+  error(ok and failure or result, 0)
 end
 
 --- Start it; returns when its program is executed.

@@ -226,9 +226,10 @@ end
 -- @tparam ?string name a part of the directory's
 -- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
 -- @tparam[opt] string manager as of `carton.subtree.find`
--- @treturn table `{ version = 2, unified = directory, scope = what is held of systemd's, if anything }`
+-- @treturn table `{ version = 2, unified = directory, owner = pid, scope = what is held of systemd's, if anything }`
 function hierarchy.create2(name, files, manager)
   local directory <close>, path, scope = require("carton.subtree").find(manager)
+  local group = { version = 2, owner = host.pid(), scope = scope, unified = false } -- what is made takes no memory then
   local ok, made = pcall(make2, directory, path, name, files)
   if not ok then
     if scope then
@@ -236,7 +237,8 @@ function hierarchy.create2(name, files, manager)
     end
     error(made, 0)
   end
-  return { version = 2, unified = made, scope = scope }
+  group.unified = made
+  return group
 end
 
 -- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed, changed later.
@@ -275,8 +277,10 @@ local function make1(group, name, files, layout)
           "limits without root take cgroup v2: with v1 nothing is delegated")
       end
       local parent <close> = open_directory(path)
+      local place = #group.list + 1
+      made[path], group.list[place] = false, false -- their places first: what is made takes no memory then
       made[path] = create_in(parent, name)
-      group.list[#group.list + 1] = made[path]
+      group.list[place] = made[path]
       if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
         made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
         made[path]:write("cpuset.cpus", (parent:read("cpuset.cpus"):gsub("%s+$", "")))
@@ -290,14 +294,16 @@ end
 -- @tparam ?string name a part of the directories'
 -- @tparam {table,...} files as of `carton.limits.files`, whose controllers it needs
 -- @tparam table layout as of `layout`
--- @treturn table `{ version = 1, dirs = { memory = directory, ... }, list = {directories} }`
+-- @treturn table `{ version = 1, dirs = { memory = directory, ... }, list = {directories}, owner = pid }`
 function hierarchy.create1(name, files, layout)
-  local group = { version = 1, dirs = {}, list = {} }
+  local group = { version = 1, dirs = {}, list = {}, owner = host.pid() }
   local ok, err = pcall(make1, group, name, files, layout)
   if not ok then
     for _, directory in ipairs(group.list) do
-      pcall(directory.remove, directory)
-      directory:close()
+      if directory then
+        pcall(directory.remove, directory)
+        directory:close()
+      end
     end
     error(err, 0)
   end
