@@ -19,7 +19,7 @@ local function ask(said, timeout)
       got = got .. receive(fd)
     end
     for _, part in ipairs(type(said) == "table" and said or { said }) do
-      posix.write(fd, part)
+      service.say(fd, part)
     end
     receive(fd) -- until the other side is gone
   end)
@@ -121,19 +121,26 @@ describe("a service of D-Bus", function()
   it("is not waited for beyond the deadline, nor after its end", function()
     local before = helper.world()
     for _, said in ipairs { "", message { reply = 99 }, message({ body = dbus.marshal("s", "x") }):sub(1, -2) } do
-      local ok, err = ask(said, 0.3)
-      assert.is_false(ok)
-      assert.equal("ETIMEDOUT", err.code)
+      local answered, late = ask(said, 0.3)
+      assert.is_false(answered)
+      assert.equal("ETIMEDOUT", late.code)
     end
+    local flood = {} -- of what nobody asked for, for longer than that
+    for i = 1, 200000 do
+      flood[i] = message { reply = 99 }
+    end
+    local ok, err = ask(table.concat(flood), 0.3)
+    assert.is_false(ok)
+    assert.equal("ETIMEDOUT", err.code)
     for _, talk in ipairs { function() end, greet, function(fd) receive(fd) posix.write(fd, "OK 12") end } do
       local path, pid = serve(talk)
-      local ok, err = pcall(function()
+      local fine, failure = pcall(function()
         local bus <close> = dbus.open { path = path, timeout = 5 }
         bus:call { destination = "a.b", path = "/", interface = "a.b", member = "Ask" }
       end)
       posix.wait(pid)
-      assert.is_false(ok)
-      assert.is_true(err.code == "ECONNRESET" or err.code == "EPIPE", tostring(err))
+      assert.is_false(fine)
+      assert.is_true(failure.code == "ECONNRESET" or failure.code == "EPIPE", tostring(failure))
     end
     local path, pid = serve(function(fd) receive(fd) posix.write(fd, ("x"):rep(5000)) receive(fd) end)
     assert.equal("EPROTO", helper.raises(dbus.open, { path = path }).code)

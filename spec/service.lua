@@ -51,7 +51,10 @@ end
 
 --- Say something, all of it.
 function service.say(fd, data)
-  posix.write(fd, data)
+  local at = 1
+  while at <= #data do
+    at = at + assert(posix.write(fd, data:sub(at, at + 65535)))
+  end
 end
 
 --- Wait until a method is called; gives the serial number of the call.
