@@ -209,13 +209,16 @@ static int type(char *args[])
  * not of this image. */
 static int trace(char *args[])
 {
-	int last = args[0] ? atoi(args[0]) : 100;
+	int last = args[0] ? atoi(args[0]) : 100, pid = 0;
 
-	for (int pid = 1; last > 0; pid = pid % last + 1) {
+	if (last < 1)
+		return 2;
+	for (;;) {
 		char path[64], name[256];
 		ssize_t n;
 		int status;
 
+		pid = pid % last + 1;
 		if (pid == getpid() || ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
 			continue;
 		if (ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0)
@@ -226,7 +229,6 @@ static int trace(char *args[])
 		told(strncmp(name, "/bin/", 5) == 0 ? "ours" : "traced", name);
 		ptrace(PTRACE_DETACH, pid, 0, 0); /* which may be gone */
 	}
-	return 2;
 }
 
 /* key-add NAME VALUE PROGRAM...: a session keyring with a key in it for a program. */
