@@ -134,6 +134,41 @@ $(BUILD)/attack/loader: spec/attack/loader.c
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -Os -ffreestanding -fno-stack-protector \
 		-nostdlib -static-pie -s -o $@ $<
 
+.PHONY: stress fuzz run-fuzz
+stress: all $(addprefix $(BUILD)/stress/,inject witness starve) ## inject faults, thousands of launches, bombs; STRESS_STEP=9 does a ninth
+	$(Q)eval "$$($(MAKE) -s env)" && CARTON_PROGRAM=$(CURDIR)/$(program) BUILD=$(BUILD) \
+		$(LUA) "$$(command -v busted)" --pattern=_stress $(ARGS) spec/stress
+
+$(BUILD)/stress/inject: spec/stress/inject.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -o $@ $<
+
+$(BUILD)/stress/witness: spec/stress/witness.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
+
+$(BUILD)/stress/starve: spec/stress/starve.c src/main.c $(objects) $(BUILD)/obj/math.o $(BUILD)/obj/modules.o
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(own_cflags) -o $@ $< $(filter %.o,$^) $(lua_libs) -Wl,-E -lm
+
+fuzz: ## fuzz the decoders of foreign input, each for ten seconds or as libFuzzer's ARGS say
+	$(Q).ci/deps build fuzz
+	$(Q)$(MAKE) --no-print-directory run-fuzz BUILD=build/fuzz CC=clang CFLAGS='-O1 -g \
+		-D__SANITIZE_ADDRESS__ -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
+
+run-fuzz: $(patsubst spec/fuzz/%.c,$(BUILD)/%,$(wildcard spec/fuzz/*.c))
+	$(Q)for target in $^; do \
+		name=$${target##*/}; mkdir -p $(BUILD)/corpus/$$name; echo "fuzz: $$name"; \
+		$$target -max_len=4096 -detect_leaks=0 -len_control=0 -print_final_stats=1 -verbosity=0 -artifact_prefix=$(BUILD)/ \
+			$(or $(ARGS),-max_total_time=10) $(BUILD)/corpus/$$name spec/fuzz/seeds/$$name || exit 1; done
+
+# as an archive, a target takes what it does not replace
+$(BUILD)/core.a: $(objects)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/%: spec/fuzz/%.c $(BUILD)/core.a $(wildcard spec/fuzz/*.h src/*.c)
+	$(call say,CC,$@)$(CC) $(own_cflags) -fsanitize=fuzzer -o $@ $< $(BUILD)/core.a $(lua_libs) -lm
+
 .PHONY: lint format doc
 lint: $(BUILD)/init_data.c $(BUILD)/filters.c $(BUILD)/modules.c ## luacheck, clang-format, cppcheck, and the compiler's warnings as errors
 	$(Q).ci/lint
