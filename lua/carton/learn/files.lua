@@ -142,7 +142,10 @@ function files.resolve(who, text, dirfd, nofollow, head)
     return found
   elseif why == "EACCES" then
     return unseen(who, text)
-  elseif why ~= "ENOENT" then
+  elseif why == "EPERM" then
+    who.hidden()
+  end
+  if why ~= "ENOENT" then
     return nil
   end
   local parent, name = text:gsub("/+$", ""):match("^(.*)/([^/]+)$")

@@ -18,10 +18,10 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --- Begin with nothing seen.
 -- @tparam[opt=4096] int limit paths that are kept
 -- @treturn observation `calls` (by name: true, or the values of a pinned argument), `denied` (an errno by name),
---   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `starts`,
+--   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `ambient`, `starts`,
 --   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
-  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, paths = {}, bind = {},
+  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, ambient = {}, paths = {}, bind = {},
     connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
     total = 0, path_count = 0 }, meta)
 end
@@ -145,14 +145,14 @@ function methods:add_architecture(name)
   self.architectures[name] = true
 end
 
---- Add a way in which it is started: `program`, `init`, `privileges`.
+--- Add a way in which it is started: `program`, `init`, `privileges`, `threads`.
 -- @function observation:add_start
 -- @tparam string name
 function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `paths`, `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)
@@ -193,7 +193,7 @@ function methods:merge(other)
       self:add_port(name, port)
     end
   end
-  for _, set in ipairs { "starts", "architectures", "notes" } do
+  for _, set in ipairs { "ambient", "starts", "architectures", "notes" } do
     for name in pairs(other[set]) do
       self[set][name] = true
     end

@@ -292,9 +292,13 @@ end
 -- @treturn table `seccomp`, `capabilities`, `landlock` (as of `carton.container`), `paths` (uses by path), `starts`,
 --   `notes`
 function profile.make(seen, arch, abi)
+  local ambient = {}
+  for name in pairs(seen.ambient) do
+    ambient[name] = seen.capabilities[name]
+  end
   return {
     seccomp = profile.seccomp(seen, arch),
-    capabilities = { drop = "all", add = sorted(seen.capabilities) },
+    capabilities = { drop = "all", add = sorted(seen.capabilities), ambient = next(ambient) and sorted(ambient) },
     landlock = profile.landlock(seen, abi),
     paths = list_paths(seen.paths),
     starts = sorted(seen.starts),
@@ -340,6 +344,9 @@ function profile.read(made, seen)
   end
   for _, name in ipairs(made.capabilities and made.capabilities.add or {}) do
     seen:add_capability(name, "learned")
+  end
+  for _, name in ipairs(made.capabilities and made.capabilities.ambient or {}) do
+    seen.ambient[name] = true
   end
   for path, uses in pairs(made.paths or {}) do
     for _, use in ipairs(uses) do
