@@ -65,6 +65,13 @@ function methods:add_value(name, value)
   end
 end
 
+--- Add a call that went on and has no name.
+-- @function observation:add_unnamed
+function methods:add_unnamed()
+  self.total = self.total + 1
+  self:add_note("unnamed")
+end
+
 --- Add a call that the container's own profile denied.
 -- @function observation:add_denied
 -- @tparam string name
@@ -91,16 +98,17 @@ end
 -- @tparam string call its name
 function methods:add_path(path, use, call)
   local uses, parent = self.paths[path], path:match("^(.*)/[^/]*$") or ""
-  if not uses and (self.made[parent] or 0) >= MADE then -- their names are chance
-    path = parent .. "/*"
+  if not uses and (self.made[parent] or 0) >= MADE then
+    path = parent .. "/*" -- their names are chance
     uses = self.paths[path]
-  elseif not uses and use:find("^make_") then
-    self.made[parent] = (self.made[parent] or 0) + 1
   end
   if not uses then
     if self.path_count >= self.limit then
       self:add_note("paths")
       return
+    end
+    if use:find("^make_") then
+      self.made[parent] = (self.made[parent] or 0) + 1
     end
     uses = {}
     self.paths[path], self.path_count = uses, self.path_count + 1
@@ -152,7 +160,7 @@ function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `unnamed`, `paths`, `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)

@@ -113,6 +113,7 @@ local NOTES <const> = {
   privileges = "it was started without no_new_privs, which Landlock takes: there are no rules for it",
   io_uring = "io_uring(7) was used, and what a ring does nobody sees: this is not all of it",
   hidden = "a program could not be looked into, as it is not dumpable: its paths are left out",
+  unnamed = "system calls were called that have no name here: they are left out",
   paths = "there were more paths than are kept: the rest is left out",
   values = "there were more values of an argument than are kept: the rest is left out",
   ports = "there were more ports than are kept: the rest is left out",
