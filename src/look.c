@@ -47,7 +47,7 @@ static long open_inside(pid_t pid, const char *path, bool nofollow)
 	snprintf(name, sizeof(name), "/proc/%d/root", (int)pid);
 	root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		return -ESRCH;
+		return errno == EACCES ? -EPERM : -ESRCH;
 	for (int tries = 0; fd == -EAGAIN && tries < LOOKUP_TRIES; tries++)
 		fd = sys_openat2(root, path, &how);
 	close(root);
@@ -117,7 +117,8 @@ Look at a file as the caller sees it, without opening it.
 @treturn ?table nil when it can't be; `{ path = (without links, from the root of its mount
 namespace), type =, mode = (a number), uid =, gid =, head = }`; ids are as the recipe's user
 namespace has them
-@treturn ?string why: `ENOENT` there is none, `ELOOP`, ..., `ESRCH` nobody waits any more
+@treturn ?string why: `ENOENT` there is none, `EACCES`, ..., `EPERM` the caller may
+not be looked at, `ESRCH` nobody waits any more
 @see openat2(2) RESOLVE_IN_ROOT
 */
 int carton_listener_look(lua_State *L)

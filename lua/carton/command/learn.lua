@@ -135,6 +135,11 @@ end
 -- Files are looked at before anything runs: what would be refused afterwards, is refused now.
 local function load_before(values)
   local text, list = require("carton.learn.text"), {}
+  for _, path in ipairs { values.output or false, values.oci or false } do
+    if path then
+      text.try(path)
+    end
+  end
   for _, path in ipairs(values.merge or {}) do
     list[#list + 1] = require("carton.learn").load(path)
   end

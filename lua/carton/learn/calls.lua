@@ -30,14 +30,17 @@ calls.pinned = {
   modify_ldt = { index = 0, mask = INT, why = "by function" },
 }
 
---- What is executed, and what executes it, once the filter is there: the program, or the init before it. Values are
--- those of the pinned argument; `carton.seccomp` says the same in words.
+--- What is allowed unseen. What executes the program once the filter is there, `carton.seccomp` says in words (and
+-- hearing of the parent while on_syscall is prepared); the init before it; what comes first without no_new_privs. What
+-- only chance calls: ends of programs, the kernel's own ways out of a signal, and what threads do when they meet.
+-- Values are those of the pinned argument.
 calls.start = {
   program = { execve = true, execveat = true, rt_sigaction = true, rt_sigprocmask = true, fcntl = { 2 },
-    read = true, close = true }, -- F_SETFD; and hearing of the parent while on_syscall is prepared
+    read = true, close = true, exit = true, exit_group = true, rt_sigreturn = true, restart_syscall = true }, -- F_SETFD
   init = { clone = { 0 }, close_range = true, exit = true, ioctl = { 0x5410 }, kill = true, rt_sigtimedwait = true,
     setpgid = true, wait4 = true, pipe2 = true }, -- TIOCSPGRP
   privileges = { capget = true, capset = true, prctl = { 1, 23, 24, 47 }, ppoll = true }, -- PR_SET_PDEATHSIG, CAPBSET
+  threads = { futex = true, madvise = true, munmap = true, rt_sigprocmask = true, sched_yield = true },
 }
 
 -- An entry says where a path is, from 1: `dir` the descriptor that it begins at, `how` it is used, `flags` where AT_*

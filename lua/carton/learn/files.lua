@@ -35,13 +35,20 @@ local meta = { __name = "carton.learn.files", __index = methods }
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
 function files.new(note, every)
-  return setmetatable({ note = note, most = every and 0 or KNOWN_MAX, seen = {}, count = 0, open = {} }, meta)
+  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {} }, meta)
 end
 
 --- Forget what is known of paths: they may lead elsewhere now.
 -- @function files:forget
 function methods:forget()
   self.seen, self.count, self.open = {}, 0, {}
+end
+
+-- However many paths there are, not more are remembered.
+local function bound(self)
+  if self.count >= KNOWN_MAX then
+    self:forget()
+  end
 end
 
 local function look(who, path, nofollow, head)
@@ -142,7 +149,10 @@ function files.resolve(who, text, dirfd, nofollow, head)
     return found
   elseif why == "EACCES" then
     return unseen(who, text)
-  elseif why ~= "ENOENT" then
+  elseif why == "EPERM" then
+    who.hidden()
+  end
+  if why ~= "ENOENT" then
     return nil
   end
   local parent, name = text:gsub("/+$", ""):match("^(.*)/([^/]+)$")
@@ -191,7 +201,8 @@ local function check_directory(self, who, path, want)
     return nil, false
   end
   local open = check(who, stat, want)
-  self.open[path] = stat
+  bound(self)
+  self.open[path], self.count = stat, self.count + 1
   return stat, open
 end
 
@@ -475,7 +486,8 @@ function methods:record(who)
         open = check_way(self, who, target.path)
         open = hows[entry.how](self, who, target, entry, to) ~= false and open
       end
-      if key and open and self.count < self.most then
+      if key and open and not self.every then
+        bound(self)
         self.seen[key], self.count = true, self.count + 1
       end
     end

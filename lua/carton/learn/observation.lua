@@ -18,10 +18,10 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --- Begin with nothing seen.
 -- @tparam[opt=4096] int limit paths that are kept
 -- @treturn observation `calls` (by name: true, or the values of a pinned argument), `denied` (an errno by name),
---   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `starts`,
+--   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `ambient`, `starts`,
 --   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
-  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, paths = {}, bind = {},
+  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, ambient = {}, paths = {}, bind = {},
     connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
     total = 0, path_count = 0 }, meta)
 end
@@ -65,6 +65,13 @@ function methods:add_value(name, value)
   end
 end
 
+--- Add a call that went on and has no name.
+-- @function observation:add_unnamed
+function methods:add_unnamed()
+  self.total = self.total + 1
+  self:add_note("unnamed")
+end
+
 --- Add a call that the container's own profile denied.
 -- @function observation:add_denied
 -- @tparam string name
@@ -91,16 +98,17 @@ end
 -- @tparam string call its name
 function methods:add_path(path, use, call)
   local uses, parent = self.paths[path], path:match("^(.*)/[^/]*$") or ""
-  if not uses and (self.made[parent] or 0) >= MADE then -- their names are chance
-    path = parent .. "/*"
+  if not uses and (self.made[parent] or 0) >= MADE then
+    path = parent .. "/*" -- their names are chance
     uses = self.paths[path]
-  elseif not uses and use:find("^make_") then
-    self.made[parent] = (self.made[parent] or 0) + 1
   end
   if not uses then
     if self.path_count >= self.limit then
       self:add_note("paths")
       return
+    end
+    if use:find("^make_") then
+      self.made[parent] = (self.made[parent] or 0) + 1
     end
     uses = {}
     self.paths[path], self.path_count = uses, self.path_count + 1
@@ -145,14 +153,14 @@ function methods:add_architecture(name)
   self.architectures[name] = true
 end
 
---- Add a way in which it is started: `program`, `init`, `privileges`.
+--- Add a way in which it is started: `program`, `init`, `privileges`, `threads`.
 -- @function observation:add_start
 -- @tparam string name
 function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `unnamed`, `paths`, `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)
@@ -193,7 +201,7 @@ function methods:merge(other)
       self:add_port(name, port)
     end
   end
-  for _, set in ipairs { "starts", "architectures", "notes" } do
+  for _, set in ipairs { "ambient", "starts", "architectures", "notes" } do
     for name in pairs(other[set]) do
       self[set][name] = true
     end

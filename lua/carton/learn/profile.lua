@@ -118,13 +118,13 @@ local function is_made(paths, path)
   return path:sub(-2) == "/*"
 end
 
--- The directory that is there before.
-local function place_of(paths, path)
-  local place = parent_of(path)
-  while place ~= "/" and is_made(paths, place) do
-    place = parent_of(place)
+-- The directory that is there before, of one; what was found is kept in `known`.
+local function place_of(paths, path, known)
+  local parent = parent_of(path)
+  if not known[parent] then
+    known[parent] = parent ~= "/" and is_made(paths, parent) and place_of(paths, parent, known) or parent
   end
-  return place
+  return known[parent]
 end
 
 local function add_right(rules, path, right)
@@ -134,20 +134,20 @@ end
 
 -- Rights by path, of each use.
 local function rights_of(paths)
-  local rules, gone = {}, {}
+  local rules, gone, known = {}, {}, {}
   for path, uses in pairs(paths) do
-    local made = is_made(paths, path)
-    local own = made and place_of(paths, path) or path:gsub("/%[%*%]$", "/*")
+    local made, place = is_made(paths, path), place_of(paths, path, known)
+    local own = made and place or path:gsub("/%[%*%]$", "/*")
     if path:find("^/proc/self") or path:find("^/proc/PID") then
       own = "/proc"
     elseif path:find("^/dev/pts/%d+$") then
       own = "/dev/pts"
-    elseif not made and place_of(paths, path) ~= parent_of(path) then
-      own = place_of(paths, path)
+    elseif not made and place ~= parent_of(path) then
+      own = place
     end
     for use in pairs(uses) do
       if OF_DIRECTORY[use] then
-        add_right(rules, place_of(paths, path), use)
+        add_right(rules, place, use)
       elseif not NOTHING[use] then
         add_right(rules, own, use)
         if use == "execute" or (own == "/proc" and use == "read_dir") then
@@ -171,17 +171,28 @@ local function is_within(outer, rights)
   return true
 end
 
--- Leave out what a directory above allows already.
-local function subsume(rules)
-  for _, path in ipairs(sorted(rules)) do
-    local above, given = path, {}
-    while above ~= "/" do
-      above = parent_of(above)
-      for right in pairs(rules[above] or {}) do
-        given[right] = true
+-- What a directory and those above allow, kept in `known`.
+local function given_by(rules, path, known)
+  if not known[path] then
+    local above = path ~= "/" and given_by(rules, parent_of(path), known) or {}
+    known[path] = above
+    if rules[path] then
+      known[path] = {}
+      for _, rights in ipairs { above, rules[path] } do
+        for right in pairs(rights) do
+          known[path][right] = true
+        end
       end
     end
-    if is_within(given, rules[path]) then
+  end
+  return known[path]
+end
+
+-- Leave out what a directory above allows already.
+local function subsume(rules)
+  local known = {}
+  for _, path in ipairs(sorted(rules)) do
+    if path ~= "/" and is_within(given_by(rules, parent_of(path), known), rules[path]) then
       rules[path] = nil
     end
   end
@@ -194,14 +205,20 @@ end
 
 -- Make one rule of many in a directory, from the deepest upwards.
 local function generalise(rules)
-  local deepest, whole = 0, {}
+  local deepest, levels, whole = 0, {}, {}
+  local function add(path)
+    local depth = depth_of(path)
+    deepest = math.max(deepest, depth)
+    levels[depth] = levels[depth] or {}
+    levels[depth][path] = true
+  end
   for path in pairs(rules) do
-    deepest = math.max(deepest, depth_of(path))
+    add(path)
   end
   for depth = deepest, 3, -1 do
     local children = {}
-    for _, path in ipairs(sorted(rules)) do
-      if depth_of(path) == depth and is_within(PARTS, rules[path]) then
+    for path in pairs(levels[depth] or {}) do
+      if is_within(PARTS, rules[path]) then
         local parent = parent_of(path)
         children[parent] = children[parent] or {}
         table.insert(children[parent], path)
@@ -210,6 +227,7 @@ local function generalise(rules)
     for parent, list in pairs(children) do
       if #list > MANY then
         whole[parent] = true
+        add(parent)
         for _, path in ipairs(list) do
           for right in pairs(rules[path]) do
             add_right(rules, parent, right)
@@ -292,9 +310,13 @@ end
 -- @treturn table `seccomp`, `capabilities`, `landlock` (as of `carton.container`), `paths` (uses by path), `starts`,
 --   `notes`
 function profile.make(seen, arch, abi)
+  local ambient = {}
+  for name in pairs(seen.ambient) do
+    ambient[name] = seen.capabilities[name]
+  end
   return {
     seccomp = profile.seccomp(seen, arch),
-    capabilities = { drop = "all", add = sorted(seen.capabilities) },
+    capabilities = { drop = "all", add = sorted(seen.capabilities), ambient = next(ambient) and sorted(ambient) },
     landlock = profile.landlock(seen, abi),
     paths = list_paths(seen.paths),
     starts = sorted(seen.starts),
@@ -340,6 +362,9 @@ function profile.read(made, seen)
   end
   for _, name in ipairs(made.capabilities and made.capabilities.add or {}) do
     seen:add_capability(name, "learned")
+  end
+  for _, name in ipairs(made.capabilities and made.capabilities.ambient or {}) do
+    seen.ambient[name] = true
   end
   for path, uses in pairs(made.paths or {}) do
     for _, use in ipairs(uses) do

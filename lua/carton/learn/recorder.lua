@@ -9,6 +9,7 @@ local needs = require("carton.learn.needs")
 local observation = require("carton.learn.observation")
 local recorder = {}
 
+local CLONE_THREAD <const> = 0x10000
 local LOW_PORTS <const> = 1024
 local PORT_START <const> = "net.ipv4.ip_unprivileged_port_start"
 local SOL_SOCKET <const>, SO_TYPE <const>, SOCK_STREAM <const> = 1, 3, 1
@@ -120,6 +121,9 @@ end
 
 local function look(watch, call, entry)
   local who = caller.new(call, watch.facts)
+  function who.hidden()
+    watch.seen:add_note("hidden")
+  end
   function who.need(name, stat)
     if name and who:has(name) and not (stat and stat.uid and not who:is_mapped(stat))
       and not (needs.initial[name] and not who:is_initial()) then
@@ -149,6 +153,12 @@ end
 
 -- Record a call.
 local function record(watch, call, verdict)
+  if call.name:find("^%d") then -- one of billions
+    if verdict == "allow" then
+      watch.seen:add_unnamed()
+    end
+    return
+  end
   local entry = entry_of(watch, call)
   if watch.judge then
     watch.judge(watch.name, call, verdict)
@@ -158,10 +168,16 @@ local function record(watch, call, verdict)
     return
   end
   watch.seen:add_call(entry.name, entry.pin, call.args)
+  if entry.name == "clone" and call.args[1] & CLONE_THREAD ~= 0 then
+    watch.seen:add_start("threads")
+  end
   if entry.deep or not watch.begun then
     local ok, err = pcall(look, watch, call, entry)
-    if not ok and not require("carton.syscall.call").refusal(err) then
+    local code = not ok and require("carton.syscall.call").refusal(err)
+    if not ok and not code then
       error(err, 0) -- a mistake of this program, no answer to a pointer of that one
+    elseif code == "EPERM" then
+      watch.seen:add_note("hidden")
     end
   end
 end
@@ -204,6 +220,9 @@ function methods:watch(c)
     seen:add_path(any and path .. "/*" or path, use, call.name)
   end, self.options.every)
   seen:add_start("program")
+  for _, capability in ipairs(require("carton.capability").ambient(fields.capabilities)) do
+    seen.ambient[capability:gsub("^CAP_", "")] = true
+  end
   if fields.init then
     seen:add_start("init")
   end

@@ -112,6 +112,8 @@ local NOTES <const> = {
   mounts = "mounts were changed, which Landlock forbids: there are no rules for it",
   privileges = "it was started without no_new_privs, which Landlock takes: there are no rules for it",
   io_uring = "io_uring(7) was used, and what a ring does nobody sees: this is not all of it",
+  hidden = "a program could not be looked into, as it is not dumpable: its paths are left out",
+  unnamed = "system calls were called that have no name here: they are left out",
   paths = "there were more paths than are kept: the rest is left out",
   values = "there were more values of an argument than are kept: the rest is left out",
   ports = "there were more ports than are kept: the rest is left out",
@@ -195,12 +197,28 @@ function text.load(path)
   return profiles, value.learned
 end
 
+local function part_of(path)
+  return ("%s.%d.new"):format(path, core.host.pid())
+end
+
+--- Look whether a file could be written, before something is done of which it shall tell.
+-- @tparam string path
+-- @raise `carton.error`
+function text.try(path)
+  local file, message, errno = io.open(part_of(path), "wb")
+  if not file then
+    core.error { op = "write", path = path, errno = errno, message = message:gsub("^.*: ", "") }
+  end
+  file:close()
+  os.remove(part_of(path))
+end
+
 --- Write a file whole: there is the old one or the new one, nothing in between.
 -- @tparam string path
 -- @tparam string content
 -- @raise `carton.error`
 function text.save(path, content)
-  local part = ("%s.%d.new"):format(path, core.host.pid())
+  local part = part_of(path)
   local function fail(what, message, errno)
     os.remove(part)
     core.error { op = what, path = path, errno = errno, message = (message or ""):gsub("^.*: ", "") }
@@ -291,8 +309,9 @@ function text.oci(made)
     return with_prefix(made.capabilities.add)
   end
   local filter = oci_filter(made.seccomp)
-  filter.process = { noNewPrivileges = true,
-    capabilities = { bounding = set(), effective = set(), permitted = set() } }
+  local ambient = with_prefix(made.capabilities.ambient or {})
+  filter.process = { noNewPrivileges = true, capabilities = { bounding = set(), effective = set(), permitted = set(),
+    inheritable = ambient, ambient = ambient } }
   return filter
 end
 
