@@ -16,7 +16,8 @@ local expected = {
   landlock = { "^the data can be read: 42\nnotes can be written: noted\nthe data can't be written\n",
     "\nnor can programs be brought along\nthere is no further user namespace\n" },
   layout = { "Nothing else is here.\n", "the root can't be written\n", "8 MiB of scratch, and no more\n$" },
-  learn = { "^it read: /etc/passwd\nit took: no capability\nwhat it did not do before, it can't: not even go to /usr\n$" },
+  learn = { "^it read: /etc/passwd\nit took: no capability\nwhat it did not do before, it can't: "
+    .. "not even go to /usr\n$" },
   limits = { "^ 16 MiB: not enough memory\n 64 MiB: exited\nand what it used is told\n$" },
   mknod = { "^/dev/mine made as /dev/null\nc\nno disk can be made\n$" },
   overlay = { "^inside: changed, 2 files\nthe next one sees nothing of it\n$" },

@@ -23,12 +23,17 @@ end)
 describe("mounts.step", function()
   local step = mounts.step
   it("makes a bind of a string or a table, recursive unless it is told otherwise", function()
-    assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, options = { "ro" } }, step "/a:/b:ro")
+    assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, options = { "ro", "nodev" } },
+      step "/a:/b:ro")
     assert.same({ "mount.bind", source = "/a", target = "/b", recursive = false, propagation = "rslave",
-      optional = true, nofollow = true },
+      optional = true, nofollow = true, options = { "nodev" } },
       step { type = "bind", source = "/a", target = "/b", options = { "bind", "rslave", "optional", "nofollow" } })
-    assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true },
+    assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, options = { "nodev" } },
       step { type = "none", source = "/a", target = "/b", options = { "rbind", "defaults" } })
+    for _, text in ipairs { "/dev/fuse:/b", "/dev:/b" } do -- devices are what is asked for
+      assert.is_nil(step(text).options)
+    end
+    assert.same({ "dev" }, step("/a:/b:dev").options)
   end)
   it("makes file systems, with their parameters as fields", function()
     assert.same({ "mount.tmpfs", target = "/t", size = "1m", mode = "1777", inodes = "9", options = { "noexec" } },

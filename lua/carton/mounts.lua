@@ -129,14 +129,27 @@ local function check(mount, sorted, kind)
   end
 end
 
+-- Nodes that lie in a directory of the host's are no devices in a container, unless it is of /dev or "dev" is said.
+local function without_devices(options, source)
+  local said = source == nil or source == "/dev" or source:find("^/dev/")
+  for _, option in ipairs(options) do
+    said = said or option == "dev" or option == "nodev"
+  end
+  if not said then
+    options[#options + 1] = "nodev"
+  end
+  return #options > 0 and options or nil
+end
+
 local function bind_step(mount, sorted)
   check(mount, sorted, "bind")
   if next(sorted.data) then
     fail("unknown option '%s' of a bind mount", next(sorted.data))
   end
+  local source = mount.source and mounts.absolute(mount.source)
   return {
     "mount.bind",
-    source = mount.source and mounts.absolute(mount.source),
+    source = source,
     tree = mount.tree,
     target = mount.target,
     recursive = sorted.bind ~= "bind",
@@ -144,7 +157,7 @@ local function bind_step(mount, sorted)
     nofollow = mount.nofollow or sorted.nofollow,
     create = mount.create,
     idmap = mount.idmap,
-    options = #sorted.options > 0 and sorted.options or nil,
+    options = without_devices(sorted.options, source),
     propagation = sorted.propagation,
   }
 end
@@ -186,6 +199,7 @@ local function filesystem_step(mount, sorted)
 end
 
 --- Turn one entry of `mounts` into a step.
+-- Device nodes in what is bound are none (nodev), unless it is of /dev or the option `dev` is given.
 -- @tparam string|table mount `"/src:/dst:ro"`; `{ type =, source =, target =, options = {} }`
 --   (type is `bind` when only a source is given); or a step, which stays as it is
 -- @treturn table a step

@@ -126,7 +126,7 @@ local function add_system(steps, fields)
   return steps
 end
 
---- A directory as the root.
+--- A directory as the root. Device nodes that lie in it are none (nodev): they are who made the image's, not ours.
 -- @tparam string|table fields the path, or `{ path =, readonly = false, system = true, nestable = false }`;
 --   `system` as of `rootfs.system`, or false
 -- @treturn {table,...} steps
@@ -141,11 +141,11 @@ function rootfs.dir(fields)
   end
   return add_system({
     { "mount.bind", source = mounts.absolute(fields.path), target = "/", recursive = true,
-      create = false },
+      create = false, options = { "nodev" } },
   }, fields)
 end
 
---- Layers as the root, the uppermost first.
+--- Layers as the root, the uppermost first; device nodes in them are none, as of `dir`.
 -- @tparam table fields `lower` (paths), `upper` and `work` (paths of one file system; without them what is
 --   written goes to memory, and away with the container), `size` (of that memory, `"512m"`),
 --   `readonly`, `system`, `nestable` as of `dir`
@@ -171,7 +171,7 @@ function rootfs.overlay(fields)
   return add_system({
     { "mount.overlay", lower = layers, upper = fields.upper and mounts.absolute(fields.upper),
       work = fields.work and mounts.absolute(fields.work), temporary = not fields.upper,
-      size = fields.size, target = "/" },
+      size = fields.size, target = "/", options = { "nodev" } },
   }, fields)
 end
 
