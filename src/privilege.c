@@ -100,11 +100,12 @@ int carton_privilege_capabilities(struct carton_context *ctx, const void *fields
 		if (r < 0)
 			return (int)r;
 	}
-	if (ctx->fresh && f->has_permitted) {
-		r = sys_hide(); /* from here on, others have the same: our memory may be the
-		                   parent's */
+	if (ctx->fresh && !ctx->hidden) {
+		r = sys_hide(); /* soon others have the same, and our memory may be the parent's;
+		                   a filter may forbid it later */
 		if (r < 0)
 			return carton_fail(ctx, CARTON_CALL_PRCTL, r);
+		ctx->hidden = true;
 	}
 	if (f->has_permitted)
 		next.permitted = f->permitted;

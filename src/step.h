@@ -135,6 +135,7 @@ struct carton_context {
 	bool fresh;      /* in a plan (a new process), not in the calling process */
 	bool listening;  /* a filter asks the parent */
 	int32_t *forked; /* where the pid of the child of exec.fork is told, for the parent */
+	bool hidden;     /* from who has the same user and capabilities */
 	bool denied;     /* setgroups(2) is, in the user namespace that was made or entered */
 	char last[256];  /* what carton_root_parent last pointed at */
 	struct carton_report report;

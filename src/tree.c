@@ -153,6 +153,9 @@ static int open_device(struct carton_context *ctx, const char *path, const struc
 	return (int)fd;
 }
 
+/* A device is written to all the same; but owner, mode and times of the host's node stay. */
+#define DEVICE_ATTRIBUTES MOUNT_ATTR_RDONLY
+
 static int bind_at(struct carton_context *ctx, int source, int target, bool recursive,
                    uint64_t attributes)
 {
@@ -184,7 +187,7 @@ static int bind_device(struct carton_context *ctx, const struct step_device *f)
 	if (fd < 0)
 		return fd;
 	to = carton_root_open(ctx, f->path, CARTON_OPEN_CREATE_FILE);
-	r = to < 0 ? to : bind_at(ctx, fd, to, false, 0);
+	r = to < 0 ? to : bind_at(ctx, fd, to, false, DEVICE_ATTRIBUTES);
 	sys_close(fd);
 	if (to >= 0)
 		sys_close(to);
@@ -287,7 +290,8 @@ int carton_mount_mask(struct carton_context *ctx, const void *fields)
 		} else if (r == 0) {
 			if (null_fd < 0)
 				null_fd = open_device(ctx, "/dev/null", &null);
-			r = null_fd < 0 ? null_fd : bind_at(ctx, null_fd, fd, false, 0);
+			r = null_fd < 0 ? null_fd
+			                : bind_at(ctx, null_fd, fd, false, DEVICE_ATTRIBUTES);
 		}
 		if (r < 0)
 			carton_tell(ctx, f->paths.items[i]);

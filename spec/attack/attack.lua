@@ -111,12 +111,17 @@ function swapper:assert_live(tries)
   return count
 end
 
-function swapper:__close()
+function swapper:close()
+  if self.closed then
+    return
+  end
+  self.closed = true
   self.process:kill("SIGKILL")
   if self.process.wait then
     self.process:wait()
   end
   self.process:close()
 end
+swapper.__close = swapper.close
 
 return attack

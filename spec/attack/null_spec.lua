@@ -39,6 +39,18 @@ describe("what masks a path #userns", function()
     end
     assert.is_truthy(text ~= "")
   end)
+  it("is no way to the host's node: its mode, owner and times stay", function()
+    local function node()
+      local stat = host.stat("/dev/null")
+      return ("%o %d %d %s"):format(stat.mode, stat.uid, stat.gid, helper.run { "stat", "-c", "%y", "/dev/null" }.stdout)
+    end
+    local before = node()
+    local script = [[for f in /proc/keys /proc/timer_list /proc/kcore /proc/interrupts /dev/null; do
+      [ -c $f ] && { chmod 600 $f; chown 12:34 $f; touch $f; echo x > $f || echo unwritable; }; done 2>/dev/null]]
+    local text = helper.output(script, { idmap = not helper.is_root and "single" or nil })
+    assert.equal(before, node())
+    assert.equal("", text)
+  end)
   it("and what is read-only stay so for who has all capabilities", function()
     local root = attack.image()
     local args = { "payload", "write", table.unpack(SECRETS) }

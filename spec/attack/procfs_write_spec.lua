@@ -58,6 +58,7 @@ describe("what is written to procfs #userns", function()
       assert.equal("exec.exec", err.step, tostring(err))
     end
     race:assert_live(attack.STARTS)
+    race:close()
     assert.equal(before, look())
     for _, name in ipairs { "real", "fake" } do
       local file = volume .. "/" .. name .. "/sys/net/ipv4/ip_forward"
