@@ -35,19 +35,24 @@ local meta = { __name = "carton.learn.files", __index = methods }
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
 function files.new(note, every)
-  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {} }, meta)
+  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {},
+    directories = 0 }, meta)
 end
 
 --- Forget what is known of paths: they may lead elsewhere now.
 -- @function files:forget
-function methods:forget()
-  self.seen, self.count, self.open = {}, 0, {}
+-- @tparam string what `names`: directories let in whom they did; `all`
+function methods:forget(what)
+  self.seen, self.count = {}, 0
+  if what == "all" then
+    self.open, self.directories = {}, 0
+  end
 end
 
 -- However many paths there are, not more are remembered.
 local function bound(self)
-  if self.count >= KNOWN_MAX then
-    self:forget()
+  if self.count + self.directories >= KNOWN_MAX then
+    self:forget("all")
   end
 end
 
@@ -202,7 +207,7 @@ local function check_directory(self, who, path, want)
   end
   local open = check(who, stat, want)
   bound(self)
-  self.open[path], self.count = stat, self.count + 1
+  self.open[path], self.directories = stat, self.directories + 1
   return stat, open
 end
 
@@ -299,7 +304,7 @@ function hows.open(self, who, target, entry)
     target.type, target.mode, target.uid = "file", 511, who:ids().Uid.fs
     open_existing(self, who, target, flags)
     change_directory(self, who, target)
-    self:forget()
+    self:forget("names")
   end
   return false
 end
