@@ -442,7 +442,7 @@ function hows.link(self, who, from, _, to)
 end
 
 -- The path of an entry, found; with whether AT_* flags follow links.
-local function target_of(self, who, entry)
+local function target_of(who, entry)
   local call = who.call
   local text = call:string(entry.path)
   local dirfd = entry.dir and calls.int(call.args[entry.dir])
@@ -483,8 +483,8 @@ function methods:record(who)
   for _, entry in ipairs(calls.paths[who.call.name]) do
     local key = not calls.moving[who.call.name] and key_of(who.call, entry)
     if not key or not self.seen[key] then
-      local target = target_of(self, who, entry)
-      local to = entry.to and target_of(self, who, entry.to)
+      local target = target_of(who, entry)
+      local to = entry.to and target_of(who, entry.to)
       local open = not target -- what is not there, nobody needs anything for
       if target then
         found[#found + 1] = target
@@ -540,18 +540,6 @@ function methods:begin(who, program, search)
       self:execute(who, found)
       return
     end
-  end
-end
-
---- Tell the program of a process, as it runs.
--- @function files:running
--- @tparam caller who
-function methods:running(who)
-  local exe = who:link("exe")
-  local found = exe and exe:sub(1, 1) == "/" and not exe:find("^/memfd:") and files.resolve(who, inside(who, exe), nil,
-    false, true)
-  if found then
-    self:execute(who, found)
   end
 end
 
