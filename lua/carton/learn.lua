@@ -10,6 +10,8 @@
 -- the words that Landlock has for rights, `look` and `attribute`. How paths become rules, `carton.learn.profile` says;
 -- which argument of a call is pinned, `carton.learn.calls`; how capabilities are told, `carton.learn.needs`.
 --
+-- An asked call takes some 100 microseconds, a path that is new, or a file that is made, a few hundred.
+--
 -- It describes a program that is trusted, in the runs that were recorded. One that knows that it is watched shows what
 -- it likes: memory is read before the kernel reads it again. What a run did not need, the profile denies.
 -- @module carton.learn

@@ -120,12 +120,18 @@ end
 calls.descriptors = { ioctl = "ioctl_dev", ftruncate = "truncate", ftruncate64 = "truncate", fchown = "attribute",
   fchown32 = "attribute", fchmod = "attribute", fsetxattr = "attribute" }
 
---- Calls after which a path may lead elsewhere than before.
+--- Calls after which a path may lead elsewhere than before: `"names"`, and those that also change whom a directory lets
+-- in, `"all"`.
 calls.moving = {}
-for name in ([[rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat
-  mount umount umount2 move_mount mount_setattr pivot_root chroot setns unshare chmod fchmod fchmodat fchmodat2 chown
-  fchown lchown fchownat chown32 fchown32 lchown32 fsmount open_tree bind creat setxattr]]):gmatch("%S+") do
-  calls.moving[name] = true
+for what, names in pairs {
+  names = "link linkat symlink symlinkat unlink mkdir mkdirat mknod mknodat bind creat",
+  all = [[rename renameat renameat2 unlinkat rmdir mount umount umount2 move_mount mount_setattr pivot_root chroot setns
+    unshare chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat chown32 fchown32 lchown32 fsmount open_tree
+    setxattr]],
+} do
+  for name in names:gmatch("%S+") do
+    calls.moving[name] = what
+  end
 end
 
 --- Calls that change mounts, which a process held by Landlock can't do.

@@ -35,19 +35,24 @@ local meta = { __name = "carton.learn.files", __index = methods }
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
 function files.new(note, every)
-  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {} }, meta)
+  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {},
+    directories = 0 }, meta)
 end
 
 --- Forget what is known of paths: they may lead elsewhere now.
 -- @function files:forget
-function methods:forget()
-  self.seen, self.count, self.open = {}, 0, {}
+-- @tparam string what `names`: directories let in whom they did; `all`
+function methods:forget(what)
+  self.seen, self.count = {}, 0
+  if what == "all" then
+    self.open, self.directories = {}, 0
+  end
 end
 
 -- However many paths there are, not more are remembered.
 local function bound(self)
-  if self.count >= KNOWN_MAX then
-    self:forget()
+  if self.count + self.directories >= KNOWN_MAX then
+    self:forget("all")
   end
 end
 
@@ -202,7 +207,7 @@ local function check_directory(self, who, path, want)
   end
   local open = check(who, stat, want)
   bound(self)
-  self.open[path], self.count = stat, self.count + 1
+  self.open[path], self.directories = stat, self.directories + 1
   return stat, open
 end
 
@@ -299,7 +304,7 @@ function hows.open(self, who, target, entry)
     target.type, target.mode, target.uid = "file", 511, who:ids().Uid.fs
     open_existing(self, who, target, flags)
     change_directory(self, who, target)
-    self:forget()
+    self:forget("names")
   end
   return false
 end
@@ -437,7 +442,7 @@ function hows.link(self, who, from, _, to)
 end
 
 -- The path of an entry, found; with whether AT_* flags follow links.
-local function target_of(self, who, entry)
+local function target_of(who, entry)
   local call = who.call
   local text = call:string(entry.path)
   local dirfd = entry.dir and calls.int(call.args[entry.dir])
@@ -478,8 +483,8 @@ function methods:record(who)
   for _, entry in ipairs(calls.paths[who.call.name]) do
     local key = not calls.moving[who.call.name] and key_of(who.call, entry)
     if not key or not self.seen[key] then
-      local target = target_of(self, who, entry)
-      local to = entry.to and target_of(self, who, entry.to)
+      local target = target_of(who, entry)
+      local to = entry.to and target_of(who, entry.to)
       local open = not target -- what is not there, nobody needs anything for
       if target then
         found[#found + 1] = target
@@ -535,18 +540,6 @@ function methods:begin(who, program, search)
       self:execute(who, found)
       return
     end
-  end
-end
-
---- Tell the program of a process, as it runs.
--- @function files:running
--- @tparam caller who
-function methods:running(who)
-  local exe = who:link("exe")
-  local found = exe and exe:sub(1, 1) == "/" and not exe:find("^/memfd:") and files.resolve(who, inside(who, exe), nil,
-    false, true)
-  if found then
-    self:execute(who, found)
   end
 end
 

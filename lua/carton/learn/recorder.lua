@@ -147,7 +147,7 @@ local function look(watch, call, entry)
     needs.ask(who, found)
   end
   if entry.moving then
-    watch.files:forget()
+    watch.files:forget(entry.moving)
   end
 end
 
