@@ -42,7 +42,8 @@ describe("what masks a path #userns", function()
   it("is no way to the host's node: its mode, owner and times stay", function()
     local function node()
       local stat = host.stat("/dev/null")
-      return ("%o %d %d %s"):format(stat.mode, stat.uid, stat.gid, helper.run { "stat", "-c", "%y", "/dev/null" }.stdout)
+      local times = helper.run { "stat", "-c", "%y", "/dev/null" }.stdout
+      return ("%o %d %d %s"):format(stat.mode, stat.uid, stat.gid, times)
     end
     local before = node()
     local script = [[for f in /proc/keys /proc/timer_list /proc/kcore /proc/interrupts /dev/null; do
