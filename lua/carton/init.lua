@@ -19,8 +19,8 @@ local carton = {
 
 local modules = {
   capability = true, cgroup = true, devices = true, doctor = true, hint = true, idmap = true, landlock = true,
-  learn = true, limits = true, loop = true, mounts = true, plan = true, rootfs = true, seccomp = true, stdio = true, terminal = true,
-  trace = true,
+  learn = true, limits = true, loop = true, mounts = true, plan = true, rootfs = true, seccomp = true, stdio = true,
+  terminal = true, trace = true,
 }
 
 --- Join lists of steps into one layout.
