@@ -209,8 +209,9 @@ static inline uint64_t sys_microseconds(void)
 
 static inline _Noreturn void sys_exit(int status)
 {
-	for (;;)
-		sys_call(SYS_exit_group, status);
+	sys_call(SYS_exit_group, status);
+	sys_call(SYS_exit, status);
+	__builtin_trap(); /* a filter forbids both */
 }
 
 #endif
