@@ -238,6 +238,11 @@ static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fi
 }
 
 /* Wait for a watched child to execute or fail; false: start it again, without watching. */
+static bool is_fault(int sig)
+{
+	return sig == SIGILL || sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGSYS;
+}
+
 bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
                   const struct carton_plan *plan, const struct carton_needs *needs)
 {
@@ -260,7 +265,12 @@ bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 			s->running = true;
 			return true;
 		}
-		if (ptrace(PTRACE_CONT, s->process->pid, 0, info.si_status) < 0)
+		if (is_fault(info.si_status)) /* a first process that is traced outlives it */
+			r = sys_call(SYS_pidfd_send_signal, s->process->handle.fd, SIGKILL, NULL,
+			             0);
+		else
+			r = ptrace(PTRACE_CONT, s->process->pid, 0, info.si_status);
+		if (r < 0)
 			return false;
 	}
 	if (plan->report->kind == CARTON_REPORT_FAILED) {
