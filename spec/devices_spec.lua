@@ -320,9 +320,9 @@ describe("devices #cgroup", function()
   it("are options of carton run", function()
     local root = helper.rootfs(true)
     local function code(...)
-      local args = { "run", "--cap-add", "MKNOD", ... }
+      local args = { "run", "--cap-add", "MKNOD", "-v", helper.tmpdir() .. ":/mnt:dev", ... }
       for _, word in ipairs { root, "sh", "-c",
-        "mknod /tmp/disk b 7 1; case $( (: < /tmp/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
+        "mknod /mnt/disk b 7 1; case $( (: < /mnt/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
         args[#args + 1] = word
       end
       return helper.carton(table.unpack(args)).code
