@@ -262,6 +262,23 @@ describe("container:exec #userns", function()
     assert.equal(6, status.code)
     assert.matches("^inside\n/\n.*1 .*sleep 60", status.stdout)
   end)
+  it("is in those of the container, too, when a further program is asked for it, or joined", function()
+    local c <close> = sleeper { idmap = "single" }
+    local other <close> = c:exec { args = { "sleep", "60" }, stdin = "null" }
+    local third <close> = other:exec { args = { "sleep", "60" }, stdin = "null" }
+    for _, kind in ipairs(KINDS) do
+      assert.equal(posix.readlink(("/proc/%d/ns/%s"):format(c:pid(), kind)),
+        posix.readlink(("/proc/%d/ns/%s"):format(third:pid(), kind)), kind)
+    end
+    local joint <close> = sleeper { namespaces = { uts = other } }
+    assert.equal(posix.readlink(("/proc/%d/ns/user"):format(c:pid())),
+      posix.readlink(("/proc/%d/ns/user"):format(joint:pid())))
+    c:kill("SIGKILL")
+    c:wait()
+    assert.matches("is not running", tostring(helper.raises(function()
+      other:exec { args = { "true" } }
+    end)))
+  end)
   it("has no descriptor but 0, 1 and 2", function()
     local c <close> = sleeper()
     local leaked = posix.open("/etc/passwd", posix.O_RDONLY)

@@ -296,12 +296,33 @@ describe("devices #cgroup", function()
     assert.matches("'devices'", helper.raises(c.update, c, { devices = { { allow = 1 } } }))
     assert.equal("null yes\nfull yes\ndisk no\nloop no\n", tried(c))
   end)
+  it("are not for a further program that may make nodes, where nothing controls them", function()
+    local function further(fields)
+      local c <close> = container("exec sleep 60", fields)
+      c.fields.args, c.fields.capabilities = { "sleep", "60" }, nil
+      c:start()
+      local inside <close> = c:exec { args = { "sh", "-c", MADE .. TRY }, capabilities = { add = { "MKNOD" } },
+        stdout = "capture" }
+      return inside:wait().stdout
+    end
+    helper.raises_code("EPERM", further)
+    assert.equal("null yes\nfull yes\ndisk no\nloop no\n", further { limits = { pids = 20 } })
+    assert.matches("disk yes\n", further { limits = { devices = false } })
+  end)
+  it("and all limits are those of a further program's further programs", function()
+    local c <close> = container("exec sleep 60", { limits = { pids = 20 } })
+    c:start()
+    local inside <close> = c:exec { args = { "sleep", "60" } }
+    local third <close> = inside:exec { args = { "sleep", "60" } }
+    assert.equal(helper.read(("/proc/%d/cgroup"):format(c:pid())),
+      helper.read(("/proc/%d/cgroup"):format(third:pid())))
+  end)
   it("are options of carton run", function()
     local root = helper.rootfs(true)
     local function code(...)
-      local args = { "run", "--cap-add", "MKNOD", ... }
+      local args = { "run", "--cap-add", "MKNOD", "-v", helper.tmpdir() .. ":/mnt:dev", ... }
       for _, word in ipairs { root, "sh", "-c",
-        "mknod /dev/disk b 7 1; case $( (: < /dev/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
+        "mknod /mnt/disk b 7 1; case $( (: < /mnt/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
         args[#args + 1] = word
       end
       return helper.carton(table.unpack(args)).code

@@ -120,6 +120,8 @@ describe("carton.learn #userns", function()
     for _, more in ipairs { { init = true }, { no_new_privs = false } } do
       local learned = learn(sh("true"), more)
       assert.equal(0, run(sh("true"), with(learned, more)).code)
+      more.on_syscall = { getppid = function() return 1 end }
+      assert.equal(0, run(sh("true"), with(learned, more)).code)
     end
     local recording <close> = carton.learn.record()
     local function both(fields)

@@ -46,8 +46,8 @@ describe("mounts.step", function()
       step { type = "ext4", source = "/dev/x", target = "/d", options = { "ro", "acl" }, data = { data = "ordered" } })
   end)
   it("makes an overlay", function()
-    assert.same({ "mount.overlay", lower = { "/a", "/b" }, temporary = true, target = "/o" },
-      step { type = "overlay", lower = { "/a", "/b" }, temporary = true, target = "/o" })
+    assert.same({ "mount.overlay", lower = { "/a", "/b" }, temporary = true, target = "/o",
+      options = { "nodev" } }, step { type = "overlay", lower = { "/a", "/b" }, temporary = true, target = "/o" })
   end)
   it("leaves a step as it is", function()
     local own = { "mount.mkdir", target = "/x" }

@@ -547,6 +547,44 @@ describe("on_syscall #userns", function()
     assert.equal("getppid 12 \n", status.stdout)
   end)
 
+  it("lets nobody inside look into what executes a further program, whose calls go on", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "peek" }, stdout = "capture",
+      on_syscall = { getppid = continue } }
+    c:start()
+    for _ = 1, 15 do
+      c:exec { args = { "payload", "times", "100" }, stdout = "null", on_syscall = { ["*"] = continue } }:wait()
+    end
+    c:kill("SIGKILL")
+    assert.equal("program\n", c:wait().stdout)
+  end)
+
+  it("does not begin below an init that can't hold the program back, or hide", function()
+    for _, name in ipairs { "read", "prctl" } do
+      local program = carton.seccomp.compile { default = "allow", rules = { { names = { name }, action = "errno" } } }
+      local err = helper.raises_code("EPERM", run, { "true" }, { getppid = continue },
+        { init = true, seccomp = { program = program } })
+      assert.equal("exec.exec", err.step)
+    end
+  end)
+
+  it("goes on after a handler whose time is up wherever it is", function()
+    local count, hook = 0, debug.gethook()
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "times", "120" }, stdout = "capture",
+      timeout = 30, on_syscall = { timeout = 0.001, getppid = function()
+        count = count + 1
+        for _ = 1, 9890 + count do end -- up to a look at the clock: here, or where the handler returns to
+        core.exec.poll({}, 0.002)
+      end } }
+    c:start()
+    local ok, status
+    repeat
+      ok, status = pcall(c.wait, c)
+    until ok
+    assert.equal("times -120 ", (status.stdout:gsub("%u*\n", "")))
+    assert.equal(120, count)
+    assert.equal(hook, debug.gethook())
+  end)
+
   it("works on a terminal, below an init, with a filter of instructions, and with none", function()
     local function answered(fields)
       return run({ "payload" }, { getppid = function() return 6 end }, fields).stdout

@@ -82,8 +82,11 @@ static _Noreturn void run_program(int channel, const int *held, const char *cons
 
 	if (held[0] >= 0) {
 		sys_close(held[1]);
-		while (sys_read(held[0], &nothing, 1) == -EINTR)
-			;
+		do
+			r = sys_read(held[0], &nothing, 1);
+		while (r == -EINTR);
+		if (r != 0)
+			give_up(channel, CARTON_CALL_READ, r < 0 ? r : -EPROTO);
 		sys_close(held[0]);
 	}
 	/* In a process group of its own and, on a terminal, in its foreground: ^C is the program's.
@@ -147,7 +150,10 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
 	pid = 0;
 	if (is_called(args[0], "carton-held")) {
-		sys_hide(); /* nobody shall make calls in our name, which are not asked about */
+		/* nobody shall make calls in our name, which are not asked about */
+		r = sys_hide();
+		if (r < 0)
+			give_up(channel, CARTON_CALL_PRCTL, r);
 		pid = sys_call(SYS_pipe2, held, O_CLOEXEC);
 	}
 	if (pid == 0) /* clone3(2) a filter may refuse: it can't look into it */

@@ -43,6 +43,8 @@ struct spawn_fields {
 	int steps, sync; /* stack indexes */
 };
 
+/* Wait for the end of a child of ours. */
+void carton_reap_child(pid_t pid);
 /* All of these raise. */
 int carton_fail_spawn(lua_State *L, const char *call, int errnum);
 int carton_raise_report(lua_State *L, const struct spawn_fields *f,

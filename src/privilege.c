@@ -18,7 +18,9 @@
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
 
-#define UNCHANGED ((unsigned int)-1) /* to setresuid(2) and setresgid(2) */
+/* Who has one of them may read any file. */
+#define CARTON_READERS (1ULL << CAP_DAC_OVERRIDE | 1ULL << CAP_DAC_READ_SEARCH)
+#define UNCHANGED      ((unsigned int)-1) /* to setresuid(2) and setresgid(2) */
 
 struct capability_sets {
 	uint64_t effective, permitted, inheritable;
@@ -45,6 +47,18 @@ static long set_capabilities(const struct capability_sets *sets)
 	         (uint32_t)(sets->inheritable >> 32)}};
 
 	return sys_call(SYS_capset, &header, data);
+}
+
+/* An exec gives root them back. */
+long carton_lower_readers(void)
+{
+	struct capability_sets sets;
+	long r = get_capabilities(&sets);
+
+	if (r < 0 || !(sets.effective & CARTON_READERS))
+		return r;
+	sets.effective &= ~CARTON_READERS;
+	return set_capabilities(&sets);
 }
 
 /* Drop what is not in the set; what is in it has to be there. */
@@ -113,6 +127,8 @@ int carton_privilege_capabilities(struct carton_context *ctx, const void *fields
 		next.effective = f->effective;
 	if (f->has_inheritable)
 		next.inheritable = f->inheritable;
+	if (ctx->listening && ctx->image >= 0) /* as before the filter */
+		next.effective &= ~CARTON_READERS;
 	if (memcmp(&now, &next, sizeof(now)) != 0) {
 		r = set_capabilities(&next);
 		if (r < 0)

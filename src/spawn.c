@@ -12,6 +12,7 @@ side).
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,7 +66,7 @@ static void give_stack(char *stack)
 		munmap(stack, STACK_SIZE + GUARD_SIZE);
 }
 
-static void reap_child(pid_t pid)
+void carton_reap_child(pid_t pid)
 {
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
@@ -80,7 +81,7 @@ static void end_forked(const struct spawn *s)
 
 	if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
 		kill(pid, SIGKILL);
-		reap_child(pid);
+		carton_reap_child(pid);
 	}
 }
 
@@ -104,7 +105,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	if (s->listener && !s->running)
 		carton_listener_close(s->listener);
 	if (s->helper > 0)
-		reap_child(s->helper);
+		carton_reap_child(s->helper);
 	if (s->channel >= 0)
 		close(s->channel);
 	if (s->parent >= 0)
@@ -356,8 +357,11 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	long pid;
 
 	plan->watched = watched;
-	if (needs.shield && !watched && plan->image < 0)
+	if (needs.shield && !watched && plan->image < 0) {
 		plan->image = carton_new_image(l->arena);
+		if (fchmod(plan->image, 0111) < 0) /* nobody shall look into it: notify.c */
+			return carton_fail_spawn(L, "fchmod", errno);
+	}
 	needs.channel = needs.channel || plan->image >= 0; /* the init may fail, too */
 	/* who shares memory is killed together when a cgroup has none left */
 	share = MAY_SHARE && !needs.own_memory && !f->cgroup && !(f->namespaces & CLONE_NEWTIME);

@@ -97,7 +97,7 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 	} else if (plan->steps[step].perform == carton_privilege_notify) {
 		s->listener = carton_newlistener(L, h);
 		if (s->helper > 0) /* nobody else shall have the channel: await_message() */
-			waitpid(s->helper, NULL, 0);
+			carton_reap_child(s->helper);
 		s->helper = 0;
 		lua_setiuservalue(L, process, CARTON_PROCESS_LISTENER);
 	} else {

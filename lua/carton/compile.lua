@@ -39,7 +39,7 @@ local function namespaces(fields)
   -- what belongs to another user namespace can be entered only from inside of that one
   for _, value in pairs(joined) do
     if wish.user == nil and type(value) == "table" and value.fields
-      and namespaces(value.fields).user then
+      and namespaces((value.parent or value).fields).user then
       new.user, joined.user = nil, value
     end
   end
@@ -377,14 +377,14 @@ local function add_privileges(add, fields, facts)
   end
 end
 
--- Whether root inside could make nodes of the host's devices and open them.
-local function has_mknod(fields)
+-- Whether root inside could make nodes of the host's devices and open them; `home` has what namespaces it is in.
+local function has_mknod(fields, home)
   if not fields.capabilities or host.euid() ~= 0 then
     return false
   end
   for _, name in ipairs(capability.resolve(fields.capabilities)) do
     if name == "MKNOD" then
-      local new, joined = namespaces(fields)
+      local new, joined = namespaces(home)
       return not (new.user or joined.user) and require("carton.devices").is_first_userns()
     end
   end
@@ -398,7 +398,7 @@ end
 function compile.files(fields)
   local wish = fields.limits or {}
   local free = wish.devices == false
-  local mknod = not free and wish.devices == nil and has_mknod(fields)
+  local mknod = not free and wish.devices == nil and has_mknod(fields, fields)
   local has_limits = fields.limits and not (free and next(wish) == "devices" and next(wish, "devices") == nil)
   if not (has_limits or fields.cgroup or fields.delegate or mknod) then
     return nil
@@ -530,7 +530,11 @@ end
 -- @tparam table given `fds`
 -- @treturn table `{ steps = {...}, namespaces = {} }`
 function compile.exec(fields, c, given)
-  local facts = gather(c.fields)
+  local facts, limits = gather(c.fields), c.fields.limits or {}
+  if limits.devices ~= false and not (given.group and given.group.devices) and has_mknod(fields, c.fields) then
+    core.error { op = "exec", code = "EPERM", message = "MKNOD, where nothing says which devices may be opened",
+      hint = 'limits = { devices = "default" } of the container says it' }
+  end
   local steps = {}
   local function add(step)
     steps[#steps + 1] = step

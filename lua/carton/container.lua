@@ -292,7 +292,8 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 -- @raise `carton.error` of the step that failed
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
 function methods:exec(fields)
-  if not self.process or self.status then
+  local home = self.parent or self -- whose namespaces and cgroup they are
+  if not self.process or self.status or home.status then
     fail("%s is not running", self.name or "it")
   end
   if type(fields) ~= "table" then
@@ -306,9 +307,9 @@ function methods:exec(fields)
   for key, value in pairs(fields) do
     copy[key] = value
   end
-  local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = self }, meta)
+  local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = home }, meta)
   launch(child, function(prepared)
-    return compile.exec(copy, self, { fds = prepared.fds, group = self.group })
+    return compile.exec(copy, home, { fds = prepared.fds, group = home.group })
   end)
   call_started(child)
   return child

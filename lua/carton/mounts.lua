@@ -171,7 +171,7 @@ local function overlay_step(mount, sorted)
   return { "mount.overlay", lower = lower, upper = mount.upper and mounts.absolute(mount.upper),
     work = mount.work and mounts.absolute(mount.work), temporary = mount.temporary, size = mount.size,
     target = mount.target, create = mount.create, data = next(sorted.data) and sorted.data or nil,
-    options = #sorted.options > 0 and sorted.options or nil }
+    options = without_devices(sorted.options, "overlay") }
 end
 
 local function filesystem_step(mount, sorted)
@@ -199,7 +199,7 @@ local function filesystem_step(mount, sorted)
 end
 
 --- Turn one entry of `mounts` into a step.
--- Device nodes in what is bound are none (nodev), unless it is of /dev or the option `dev` is given.
+-- Device nodes in what is bound, and in layers, are none (nodev), unless it is of /dev or the option `dev` is given.
 -- @tparam string|table mount `"/src:/dst:ro"`; `{ type =, source =, target =, options = {} }`
 --   (type is `bind` when only a source is given); or a step, which stays as it is
 -- @treturn table a step

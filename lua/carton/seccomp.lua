@@ -24,7 +24,8 @@
 -- The filter is the last step of a container but one: what a profile has to allow is what executes the program,
 -- rt_sigaction, rt_sigprocmask, fcntl, execveat and execve; with `init` also rt_sigtimedwait, clone, setpgid, ioctl,
 -- close_range, wait4, kill and exit; and openat, read and close for a good message when the program is not there.
--- With `on_syscall` also read, and pipe2 and close below an init; what is asked about is answered by the launch itself.
+-- With `on_syscall` also read, and prctl, pipe2 and close below an init; what is asked about is answered by the launch
+-- itself.
 -- Without no_new_privs a filter takes CAP_SYS_ADMIN, and so comes before the container's own capabilities are set: then
 -- capget, capset, prctl and ppoll, too.
 --

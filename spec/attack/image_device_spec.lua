@@ -36,6 +36,15 @@ describe("a device node of an image #root", function()
       assert.equal(expected, status.stdout, options)
     end
   end)
+  it("is none in layers that are mounted elsewhere, unless that is asked for", function()
+    local root, source = attack.image(), with_node()
+    local try = { "/bin/sh", "-c", "head -c 1 /vol/evil 2>/dev/null | wc -c" }
+    for options, expected in pairs { nosuid = "0\n", dev = "1\n" } do
+      local status = helper.shell("", { rootfs = root, args = try, mounts = { { type = "overlay", lower = { source },
+        temporary = true, target = "/vol", options = { options } } } })
+      assert.equal(expected, status.stdout, options)
+    end
+  end)
 end)
 
 teardown(helper.cleanup)
