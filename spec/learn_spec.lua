@@ -277,6 +277,8 @@ describe("carton.learn #userns", function()
     assert.is_truthy(loaded.paths["/tmp/[*]"])
     assert.is_truthy(loaded.paths["/tmp/\"]]\n--'\\\255\27[31m"])
     assert.is_true(#require("carton.json").encode(carton.learn.oci(loaded)) > 0)
+    loaded.notes = { "x\nos.exit(9)" } -- of a file that came from elsewhere
+    assert.is_nil(carton.learn.text({ container = loaded }):find("\nos.exit", 1, true))
   end)
 
   it("is bounded, whatever a program does", function()
@@ -317,7 +319,12 @@ describe("carton.learn #userns", function()
     local learned = { container = learn { "payload", "sockets" }, web = learn(sh("true")) }
     carton.learn.save(path, learned)
     assert.equal(helper.read(path), carton.learn.text(carton.learn.load(path)))
-    for content, why in pairs { ["return {"] = "near <eof>", ["return 5"] = "no table 'learned'",
+    for content, why in pairs { ["return {"] = "near <eof>", ["return 5"] = "it is a number",
+      ["return { seccomp = {} }"] = "no table 'learned'", ["while true do end"] = "it comes to no end",
+      ["return ('x'):rep(1 << 40)"] = "attempt to index a string", ["x('\27[2J')"] = "attempt to call a nil value",
+      ["return { learned = { version = 1 }, seccomp = function() end }"] = "it holds a function",
+      ["local t = {} t[1] = t return t"] = "too deep", ["return {}\27[2J"] = "near '<\\27>'",
+      ["return { learned = { version = 1 }, containers = 5 }"] = "containers are no table",
       ["return { learned = { version = 9 } }"] = "version 9, not 1",
       ["return { learned = { version = 1 } }"] = "has no field 'seccomp'" } do
       helper.write(path, content)
@@ -328,6 +335,20 @@ describe("carton.learn #userns", function()
     local edited = { container = learned.web }
     table.insert(edited.container.seccomp.rules, { names = { "mount" }, action = "log" })
     assert.matches("rule %d+ is none that was learned", helper.raises(carton.learn.merge, edited))
+    for pattern, change in pairs {
+      ["notes: 'x\nos%.exit%(9%)' is none that was learned"] = { notes = { "x\nos.exit(9)" } },
+      ["starts: 'x' is none that was learned"] = { starts = { "x" } }, ["notes: a list"] = { notes = "paths" },
+      ["paths: 'etc' is none"] = { paths = { etc = { "look" } } }, ["paths: '1' is none"] = { paths = { { "look" } } },
+      ["paths: a list expected, got number"] = { paths = { ["/etc"] = 5 } },
+      ["capabilities: a table expected, got string"] = { capabilities = "all" },
+      ["capabilities.add: 'x\n' is none"] = { capabilities = { add = { "x\n" } } },
+      ["landlock.tcp: '70000' is none"] = { landlock = { tcp = { bind = { 70000 } } } },
+      ["rule 1 is none"] = { seccomp = { default = "allow", rules = { { names = { "read" },
+        action = { "errno", {} } } } } },
+    } do
+      change.seccomp = change.seccomp or { default = "allow" }
+      assert.matches(pattern, helper.raises(carton.learn.merge, { container = change }))
+    end
     helper.raises_code("ENOENT", carton.learn.load, path .. ".none")
   end)
 
