@@ -9,8 +9,8 @@ local limits = require("carton.limits")
 local seccomp = require("carton.seccomp")
 local helper = require("spec.helper")
 
-local OTHERS <const> = { true, false, 0, -1, 1 << 62, 1.5, 0 / 0, 1 / 0, "", "x", "\0\27\255\n", "SYS_ADMIN", {}, { {} },
-  { x = 1 }, { 1, "x" }, cjson.null, print }
+local OTHERS <const> = { true, false, 0, -1, 1 << 62, 1.5, 0 / 0, 1 / 0, "", "x", "\0\27\255\n", "SYS_ADMIN", {},
+  { {} }, { x = 1 }, { 1, "x" }, cjson.null, print }
 local LUAS_OWN <const> = { "attempt to", "bad argument", "invalid value", "no integer representation", "stack overflow",
   "index is", "not enough memory", "table overflow", "stack index", "out of range", "too short", "is not a string" }
 
@@ -96,7 +96,8 @@ describe("what is changed by chance", function()
       flags = { "SECCOMP_FILTER_FLAG_LOG" }, archMap = { { architecture = "SCMP_ARCH_X86_64",
         subArchitectures = { "SCMP_ARCH_X86" } } },
       syscalls = {
-        { names = { "read", "write" }, action = "SCMP_ACT_ALLOW", comment = "why", includes = { arches = { "amd64" } } },
+        { names = { "read", "write" }, action = "SCMP_ACT_ALLOW", comment = "why",
+          includes = { arches = { "amd64" } } },
         { names = { "clone" }, action = "SCMP_ACT_ALLOW", excludes = { caps = { "CAP_SYS_ADMIN" }, minKernel = "4.8" },
           args = { { index = 0, value = 2114060288, valueTwo = 0, op = "SCMP_CMP_MASKED_EQ" } } },
         { name = "bpf", action = "SCMP_ACT_ERRNO", errnoRet = 1, errno = "EPERM", includes = { minKernel = "4.8" } },

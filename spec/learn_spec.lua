@@ -352,6 +352,27 @@ describe("carton.learn #userns", function()
     helper.raises_code("ENOENT", carton.learn.load, path .. ".none")
   end)
 
+  it("enforces nothing that would open what the container's own fields close", function()
+    local wide = { container = { seccomp = { default = "allow" }, capabilities = { add = { "SYS_ADMIN" } } } }
+    local try <close> = carton.learn.replay(wide, { enforce = true })
+    local status = run(sh("grep CapPrm /proc/self/status; cat /etc/group || echo denied"), { capabilities = "none",
+      landlock = { execute = { "/bin" }, read = { "/proc" } } })
+    assert.equal("CapPrm:\t0000000000000000\ndenied\n", status.stdout, try)
+  end)
+
+  it("replays no profile that is none, and says so before anything runs", function()
+    for pattern, change in pairs {
+      ["default is missing"] = { seccomp = {} }, ["got number"] = { capabilities = 5 },
+      ["rule 1: unknown errno 'x'"] = { seccomp = { default = "allow", rules = { { names = { "read" },
+        action = { "errno", "x" } } } } },
+      ["unknown field 'x'"] = { landlock = { x = 1 } }, ["field 'rules'"] = { landlock = { rules = { 5 } } },
+    } do
+      change.seccomp = change.seccomp or { default = "allow" }
+      assert.matches(pattern, helper.raises(carton.learn.replay, { container = change }))
+      assert.is_nil(require("carton.container").observer)
+    end
+  end)
+
   it("refuses options that there are not", function()
     assert.matches("record: unknown field 'limits' %(did you mean 'limit'%?%)",
       helper.raises(carton.learn.record, { limits = 5 }))
@@ -429,6 +450,18 @@ describe("carton learn #userns", function()
     end
     table.sort(files)
     assert.same({ "mine.lua", "p.lua", "q.lua" }, files)
+  end)
+
+  it("replaces nothing but files", function()
+    local path, dir = recipe_of("echo ran"), helper.tmpdir()
+    assert(posix.mkfifo(dir .. "/fifo"))
+    assert(posix.link("fifo", dir .. "/link", true))
+    for _, name in ipairs { "fifo", "link", "." } do
+      local result = helper.carton("learn", "--oci", dir .. "/" .. name, path)
+      assert.equal("125", tostring(result.code) .. result.stdout)
+      assert.matches("it is no regular file", result.stderr)
+    end
+    assert.equal("fifo", posix.stat(dir .. "/fifo").type)
   end)
 
   it("records each container of a recipe by its name", function()

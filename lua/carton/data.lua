@@ -52,7 +52,7 @@ end
 -- @usage data.load("return { default = 'allow' }", "profile.lua")
 function data.load(source, path)
   local chunk, message = load(source, "@" .. path, "t", {})
-  local ok, value = chunk ~= nil, nil
+  local ok, value
   if chunk then
     ok, value = evaluate(chunk)
     message = not ok and tostring(value) or type(value) ~= "table" and "it is a " .. type(value) or nil

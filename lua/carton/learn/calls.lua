@@ -39,7 +39,7 @@ calls.start = {
     read = true, close = true, exit = true, exit_group = true, rt_sigreturn = true, restart_syscall = true }, -- F_SETFD
   init = { clone = { 0 }, close_range = true, exit = true, ioctl = { 0x5410 }, kill = true, rt_sigtimedwait = true,
     setpgid = true, wait4 = true, pipe2 = true }, -- TIOCSPGRP
-  privileges = { capget = true, capset = true, prctl = { 1, 4, 23, 24, 47 }, ppoll = true }, -- PDEATHSIG, DUMPABLE, CAPBSET
+  privileges = { capget = true, capset = true, prctl = { 1, 4, 23, 24, 47 }, ppoll = true }, -- PDEATHSIG ...
   threads = { futex = true, madvise = true, munmap = true, rt_sigprocmask = true, sched_yield = true },
 }
 

@@ -205,6 +205,10 @@ end
 
 -- A new file beside one that is to be written: what somebody has put there, a link above all, is left alone.
 local function create(path)
+  local stat = core.host.stat(path)
+  if stat and stat.type ~= "file" then
+    core.error { op = "write", path = path, message = "it is no regular file, and would be replaced by one" }
+  end
   local part = ("%s.%08x.new"):format(path, math.random(0) & 0xffffffff)
   local file, _, errno = core.try(core.exec.open, part, "x")
   return part, file or fail("write", path, errno)
