@@ -313,9 +313,10 @@ local function values_of(self, message)
   return dbus.unmarshal(message.signature or "", cut(self, message.length), message.order)
 end
 
--- Signals of who answered last are kept. On a bus anybody may send one, which says nothing and is not even looked into.
+-- Signals of who answered last are kept. On a bus anybody may send one, which says nothing and is not even looked into;
+-- where there is no bus, there is nobody else.
 local function keep(self, message)
-  if message.kind == SIGNAL and message.sender == self.sender then
+  if message.kind == SIGNAL and (not self.is_bus or message.sender == self.sender) then
     if #self.signals >= QUEUE then
       refuse("too many signals")
     end
@@ -409,8 +410,8 @@ end
 -- @usage local bus <close> = carton.dbus.open{ path = "/run/dbus/system_bus_socket", bus = true }
 function dbus.open(fields)
   local socket, peer = core.exec.connect(fields.path)
-  local self = setmetatable({ socket = socket, path = fields.path, input = "", serial = 0, signals = {},
-    awaited = "being let in", deadline = core.host.monotonic() + (fields.timeout or 25) }, meta)
+  local self = setmetatable({ socket = socket, path = fields.path, is_bus = fields.bus, input = "", serial = 0,
+    signals = {}, awaited = "being let in", deadline = core.host.monotonic() + (fields.timeout or 25) }, meta)
   local ok, err = pcall(function()
     authenticate(self)
     if fields.bus then
