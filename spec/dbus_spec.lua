@@ -118,6 +118,29 @@ describe("a service of D-Bus", function()
     local signal = message { kind = 4, fields = { { 3, "s", "s4", "Signal", "\0" } } }
     refused(signal:rep(300), "too many signals")
   end)
+  it("is heard alone: what others on its bus say is neither kept nor looked into", function()
+    local function signal(sender, body, signature)
+      return message { kind = 4, body = body, signature = signature, fields = { { 3, "s", "s4", "Signal", "\0" },
+        { 7, "s", "s4", sender, "\0" } } }
+    end
+    local deep = ("a"):rep(20) .. "y"
+    local path, pid = serve(function(fd)
+      greet(fd)
+      service.await(fd, "Hello")
+      service.say(fd, message {})
+      service.await(fd, "Ask")
+      service.say(fd, signal(":1.9", dbus.marshal("s", "early")):rep(300) .. signal(":1.9", "\0\0\0\0", deep)
+        .. signal(":1.9", ("x"):rep((1 << 20) + 1), "s")
+        .. message { fields = { { 5, "u", "I4", 2 }, { 7, "s", "s4", ":1.2", "\0" } } }
+        .. signal(":1.9", dbus.marshal("s", "forged")) .. signal(":1.2", dbus.marshal("s", "real")))
+      receive(fd)
+    end)
+    local bus <close> = dbus.open { path = path, timeout = 20, bus = true }
+    assert.same({}, bus:call { destination = "a.b", path = "/", interface = "a.b", member = "Ask" })
+    assert.same({ "real" }, bus:wait_signal("Signal", function() return true end))
+    posix.kill(pid, 9)
+    posix.wait(pid)
+  end)
   it("is not waited for beyond the deadline, nor after its end", function()
     local before = helper.world()
     for _, said in ipairs { "", message { reply = 99 }, message({ body = dbus.marshal("s", "x") }):sub(1, -2) } do

@@ -279,6 +279,8 @@ describe("carton.learn #userns", function()
     assert.is_truthy(loaded.paths["/tmp/[*]"])
     assert.is_truthy(loaded.paths["/tmp/\"]]\n--'\\\255\27[31m"])
     assert.is_true(#require("carton.json").encode(carton.learn.oci(loaded)) > 0)
+    loaded.notes = { "x\nos.exit(9)" } -- of a file that came from elsewhere
+    assert.is_nil(carton.learn.text({ container = loaded }):find("\nos.exit", 1, true))
   end)
 
   it("is bounded, whatever a program does", function()
@@ -319,7 +321,12 @@ describe("carton.learn #userns", function()
     local learned = { container = learn { "payload", "sockets" }, web = learn(sh("true")) }
     carton.learn.save(path, learned)
     assert.equal(helper.read(path), carton.learn.text(carton.learn.load(path)))
-    for content, why in pairs { ["return {"] = "near <eof>", ["return 5"] = "no table 'learned'",
+    for content, why in pairs { ["return {"] = "near <eof>", ["return 5"] = "it is a number",
+      ["return { seccomp = {} }"] = "no table 'learned'", ["while true do end"] = "it comes to no end",
+      ["return ('x'):rep(1 << 40)"] = "attempt to index a string", ["x('\27[2J')"] = "attempt to call a nil value",
+      ["return { learned = { version = 1 }, seccomp = function() end }"] = "it holds a function",
+      ["local t = {} t[1] = t return t"] = "too deep", ["return {}\27[2J"] = "near '<\\27>'",
+      ["return { learned = { version = 1 }, containers = 5 }"] = "containers are no table",
       ["return { learned = { version = 9 } }"] = "version 9, not 1",
       ["return { learned = { version = 1 } }"] = "has no field 'seccomp'" } do
       helper.write(path, content)
@@ -330,7 +337,42 @@ describe("carton.learn #userns", function()
     local edited = { container = learned.web }
     table.insert(edited.container.seccomp.rules, { names = { "mount" }, action = "log" })
     assert.matches("rule %d+ is none that was learned", helper.raises(carton.learn.merge, edited))
+    for pattern, change in pairs {
+      ["notes: 'x\nos%.exit%(9%)' is none that was learned"] = { notes = { "x\nos.exit(9)" } },
+      ["starts: 'x' is none that was learned"] = { starts = { "x" } }, ["notes: a list"] = { notes = "paths" },
+      ["paths: 'etc' is none"] = { paths = { etc = { "look" } } }, ["paths: '1' is none"] = { paths = { { "look" } } },
+      ["paths: a list expected, got number"] = { paths = { ["/etc"] = 5 } },
+      ["capabilities: a table expected, got string"] = { capabilities = "all" },
+      ["capabilities.add: 'x\n' is none"] = { capabilities = { add = { "x\n" } } },
+      ["landlock.tcp: '70000' is none"] = { landlock = { tcp = { bind = { 70000 } } } },
+      ["rule 1 is none"] = { seccomp = { default = "allow", rules = { { names = { "read" },
+        action = { "errno", {} } } } } },
+    } do
+      change.seccomp = change.seccomp or { default = "allow" }
+      assert.matches(pattern, helper.raises(carton.learn.merge, { container = change }))
+    end
     helper.raises_code("ENOENT", carton.learn.load, path .. ".none")
+  end)
+
+  it("enforces nothing that would open what the container's own fields close", function()
+    local wide = { container = { seccomp = { default = "allow" }, capabilities = { add = { "SYS_ADMIN" } } } }
+    local try <close> = carton.learn.replay(wide, { enforce = true })
+    local status = run(sh("grep CapPrm /proc/self/status; cat /etc/group || echo denied"), { capabilities = "none",
+      landlock = { execute = { "/bin" }, read = { "/proc" } } })
+    assert.equal("CapPrm:\t0000000000000000\ndenied\n", status.stdout, try)
+  end)
+
+  it("replays no profile that is none, and says so before anything runs", function()
+    for pattern, change in pairs {
+      ["default is missing"] = { seccomp = {} }, ["got number"] = { capabilities = 5 },
+      ["rule 1: unknown errno 'x'"] = { seccomp = { default = "allow", rules = { { names = { "read" },
+        action = { "errno", "x" } } } } },
+      ["unknown field 'x'"] = { landlock = { x = 1 } }, ["field 'rules'"] = { landlock = { rules = { 5 } } },
+    } do
+      change.seccomp = change.seccomp or { default = "allow" }
+      assert.matches(pattern, helper.raises(carton.learn.replay, { container = change }))
+      assert.is_nil(require("carton.container").observer)
+    end
   end)
 
   it("refuses options that there are not", function()
@@ -410,6 +452,18 @@ describe("carton learn #userns", function()
     end
     table.sort(files)
     assert.same({ "mine.lua", "p.lua", "q.lua" }, files)
+  end)
+
+  it("replaces nothing but files", function()
+    local path, dir = recipe_of("echo ran"), helper.tmpdir()
+    assert(posix.mkfifo(dir .. "/fifo"))
+    assert(posix.link("fifo", dir .. "/link", true))
+    for _, name in ipairs { "fifo", "link", "." } do
+      local result = helper.carton("learn", "--oci", dir .. "/" .. name, path)
+      assert.equal("125", tostring(result.code) .. result.stdout)
+      assert.matches("it is no regular file", result.stderr)
+    end
+    assert.equal("fifo", posix.stat(dir .. "/fifo").type)
   end)
 
   it("records each container of a recipe by its name", function()

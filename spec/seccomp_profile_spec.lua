@@ -81,7 +81,27 @@ describe("an OCI profile", function()
       args = { { index = 0, value = 1.5, op = "SCMP_CMP_EQ" } } } } })
     refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
       args = { { index = 0, value = 2.0 ^ 60, op = "SCMP_CMP_EQ" } } } } })
-    refused("syscalls: a list expected", { syscalls = 5 })
+    refused("syscalls: a list expected, got number", { syscalls = 5 })
+    local function rule(change)
+      local entry = { names = { "read" }, action = "SCMP_ACT_ALLOW" }
+      for key, value in pairs(change) do
+        entry[key] = value
+      end
+      return { syscalls = { entry } }
+    end
+    local null = require("cjson").null
+    refused("syscalls: a list expected, got the name 'names'", { syscalls = { names = { "read" } } })
+    refused("syscalls%[0%]: an object expected, got string", { syscalls = { "read" } })
+    refused("syscalls%[1%]: an object expected, got userdata", { syscalls = { { names = { "read" },
+      action = "SCMP_ACT_ALLOW" }, null } })
+    refused("archMap: an object expected, got number", { archMap = { 5 } })
+    refused("syscalls%[0%]: unknown field 'arg'", rule { arg = {} })
+    refused("includes: an object expected, got number", rule { includes = 5 })
+    refused("excludes: unknown field 'cap'", rule { excludes = { cap = { "CAP_SYS_ADMIN" } } })
+    refused("args: an object expected, got boolean", rule { args = { true } })
+    refused("a list expected, got the name 'op'", rule { args = { op = "SCMP_CMP_EQ" } })
+    refused("args: unknown field 'mask'", rule { args = { { index = 0, value = 0, op = "SCMP_CMP_EQ", mask = 1 } } })
+    assert.matches("profile: an object expected", helper.raises(oci.convert, "x", "x86_64"))
   end)
   it("asks only where somebody answers", function()
     local asking = { defaultAction = "SCMP_ACT_ALLOW", syscalls = {
@@ -95,6 +115,39 @@ describe("an OCI profile", function()
     for _, arch in ipairs { "i386", "aarch64", "arm" } do
       assert.equal("kill", bpf.action_text((bpf.run(program, { number = 1, arch = AUDIT[arch] }))))
     end
+  end)
+end)
+
+describe("a profile of the project's own", function()
+  it("is refused by name where it is none: nothing in it is passed over", function()
+    local function refused(pattern, rule, more)
+      local data = { default = "allow", rules = { { names = { "read" }, action = "errno" } } }
+      for key, value in pairs(rule) do
+        data.rules[1][key] = value
+      end
+      for key, value in pairs(more or {}) do
+        data[key] = value
+      end
+      assert.matches(pattern, helper.raises(seccomp.compile, data, {}, "x86_64"))
+    end
+    refused("rules: a list expected, got the name 'names'", {}, { rules = { names = { "read" } } })
+    refused("rules: a list of tables expected, got number", {}, { rules = { 5 } })
+    refused("architectures: a list expected, got number", {}, { architectures = 5 })
+    refused("flags: a list expected, got string", {}, { flags = "log" })
+    refused("rule 1: caps: a list expected, got number", { caps = 5 })
+    refused("rule 1: without: a list expected, got string", { without = "SYS_ADMIN" })
+    refused("rule 1: args: a list expected, got the name 'index'", { args = { index = 0 } })
+    refused("rule 1: names: a list of strings expected, got number", { names = { 5 } })
+    refused("'new' is not a kernel's version", { min_kernel = "new" })
+    local values = {}
+    for i = 1, 64 do
+      values[i] = i
+    end
+    local args = {}
+    for i = 0, 5 do
+      args[i + 1] = { index = i, value = values }
+    end
+    refused("rule 1: its arguments' values are more than a program has instructions", { args = args })
   end)
 end)
 

@@ -270,7 +270,7 @@ local function cut(self, count)
   return data
 end
 
--- The next message: its kind and serial number, its fields by name, what it holds.
+-- The next message, up to what it holds: its kind, its fields by name.
 local function receive(self)
   fill(self, 16)
   local order = ({ l = "<", B = ">" })[self.input:sub(1, 1)]
@@ -280,14 +280,14 @@ local function receive(self)
   local kind, _, version, body, serial, fields = (order .. "xBBBI4I4I4"):unpack(self.input)
   if version ~= 1 then
     refuse("an unknown version")
-  elseif body > MOST or fields > MOST then
+  elseif fields > MOST then
     refuse("it is too long")
   end
   local head = 16 + fields
   local first = head + -head % 8
-  fill(self, first + body)
-  local data = cut(self, first + body)
-  local message = { kind = kind, serial = serial }
+  fill(self, first)
+  local data = cut(self, first)
+  local message = { kind = kind, serial = serial, length = body, order = order }
   for _, field in ipairs(get({ data = data, at = 12, limit = head, order = order }, "a(yv)", 1)) do
     for name, number in pairs(FIELDS) do
       if field[1] == number then
@@ -301,16 +301,33 @@ local function receive(self)
       refuse("a field of another type")
     end
   end
-  message.values = dbus.unmarshal(message.signature or "", data:sub(first + 1), order)
   return message
 end
 
+-- What a message holds that is meant.
+local function values_of(self, message)
+  if message.length > MOST then
+    refuse("it is too long")
+  end
+  fill(self, message.length)
+  return dbus.unmarshal(message.signature or "", cut(self, message.length), message.order)
+end
+
+-- Signals of who answered last are kept. On a bus anybody may send one, which says nothing and is not even looked into;
+-- where there is no bus, there is nobody else.
 local function keep(self, message)
-  if message.kind == SIGNAL then
+  if message.kind == SIGNAL and (not self.is_bus or message.sender == self.sender) then
     if #self.signals >= QUEUE then
       refuse("too many signals")
     end
+    message.values = values_of(self, message)
     table.insert(self.signals, message)
+    return
+  end
+  local left = message.length
+  while left > 0 do
+    fill(self, 1)
+    left = left - #cut(self, left)
   end
 end
 
@@ -332,18 +349,18 @@ function methods:call(fields, signature, ...)
     local message = receive(self)
     local answers = message.reply_serial == self.serial
     if answers and message.kind == REPLY then
-      return message.values
+      self.sender = message.sender
+      return values_of(self, message)
     elseif answers and message.kind == ERROR then
-      local name = message.error_name or "an error without a name"
+      local name, text = message.error_name or "an error without a name", values_of(self, message)[1]
       core.error { op = "dbus", path = fields.member, code = name:find("AccessDenied$") and "EACCES" or "EIO",
-        message = ("%s (%s)"):format(type(message.values[1]) == "string" and message.values[1] or "refused", name),
-        refusal = name }
+        message = ("%s (%s)"):format(type(text) == "string" and text or "refused", name), refusal = name }
     end
     keep(self, message)
   end
 end
 
---- Wait for a signal.
+--- Wait for a signal of who answered the last call.
 -- @function bus:wait_signal
 -- @tparam string member its name
 -- @tparam function is_meant called with its values
@@ -393,8 +410,8 @@ end
 -- @usage local bus <close> = carton.dbus.open{ path = "/run/dbus/system_bus_socket", bus = true }
 function dbus.open(fields)
   local socket, peer = core.exec.connect(fields.path)
-  local self = setmetatable({ socket = socket, path = fields.path, input = "", serial = 0, signals = {},
-    awaited = "being let in", deadline = core.host.monotonic() + (fields.timeout or 25) }, meta)
+  local self = setmetatable({ socket = socket, path = fields.path, is_bus = fields.bus, input = "", serial = 0,
+    signals = {}, awaited = "being let in", deadline = core.host.monotonic() + (fields.timeout or 25) }, meta)
   local ok, err = pcall(function()
     authenticate(self)
     if fields.bus then

@@ -166,7 +166,8 @@ end
 --- Compare what containers do that are started from now on with profiles: nothing is denied, only told.
 -- @tparam table profiles by name of the container, as of `load`
 -- @tparam[opt] table options
--- @tparam[opt=false] boolean options.enforce deny it, too: the containers get the profiles
+-- @tparam[opt=false] boolean options.enforce deny it, too: the containers get the profiles, but no capability that
+--   their own fields have not
 -- @treturn replay `replay:stop()`, and `replay:findings()` gives a list of `{ container =, kind = "call" | "path" |
 --   "port" | "capability" | "container", call =, args =, path =, right =, port =, capability =, count = }`
 -- @raise a string: unknown options

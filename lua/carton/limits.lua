@@ -47,14 +47,14 @@ end
 local function cpus(value)
   if value == "max" then
     return "max " .. PERIOD
-  elseif type(value) ~= "number" or value < 0.01 or value > 1e6 then
+  elseif type(value) ~= "number" or not (value >= 0.01 and value <= 1e6) then
     fail("field 'cpus': a number of processors from 0.01, or \"max\", expected")
   end
   return ("%d %d"):format(math.floor(value * PERIOD + 0.5), PERIOD)
 end
 
 local function burst(value)
-  if type(value) ~= "number" or value < 0 or value > 1e6 then
+  if type(value) ~= "number" or not (value >= 0 and value <= 1e6) then
     fail("field 'cpu_burst': seconds expected")
   end
   return math.floor(value * 1e6)
@@ -62,6 +62,11 @@ end
 
 local function set(name)
   return function(value)
+    for i = 1, type(value) == "table" and #value or 0 do
+      if type(value[i]) ~= "string" and math.type(value[i]) ~= "integer" then
+        fail("field '%s': a list such as \"0-2,4\" expected", name)
+      end
+    end
     value = type(value) == "table" and table.concat(value, ",") or value
     value = math.type(value) == "integer" and tostring(value) or value
     if type(value) ~= "string" or not value:find("^[%d,%-]+$") then
@@ -85,7 +90,19 @@ end
 
 local RATES <const> = { "rbps", "wbps", "riops", "wiops" }
 
-local function sorted(map)
+local function check_names(map, field)
+  if type(map) ~= "table" then
+    fail("field '%s': a table expected, got %s", field, type(map))
+  end
+  for key in pairs(map) do
+    if type(key) ~= "string" then
+      fail("field '%s': names expected, got '%s'", field, tostring(key))
+    end
+  end
+end
+
+local function sorted(map, field)
+  check_names(map, field)
   local keys = {}
   for key in pairs(map) do
     keys[#keys + 1] = key
@@ -95,7 +112,8 @@ local function sorted(map)
 end
 
 local function add_io(add, io)
-  for _, name in ipairs(sorted(io)) do
+  for _, name in ipairs(sorted(io, "io")) do
+    check_names(io[name], "io")
     local words, left = { device(name) }, {}
     for key, value in pairs(io[name]) do
       left[key] = value
@@ -169,7 +187,7 @@ function limits.files(wish, raw, nodes)
   if wish and wish.io then
     add_io(add, wish.io)
   end
-  for _, size in ipairs(sorted(wish and wish.hugetlb or {})) do
+  for _, size in ipairs(sorted(wish and wish.hugetlb or {}, "hugetlb")) do
     add(("hugetlb.%s.max"):format(size), limits.size(wish.hugetlb[size], "hugetlb"))
   end
   if wish and wish.manager ~= nil then
@@ -178,8 +196,8 @@ function limits.files(wish, raw, nodes)
   if wish and wish.devices then
     add("devices", require("carton.devices").text(wish.devices, nodes))
   end
-  for _, file in ipairs(sorted(raw or {})) do
-    if type(file) ~= "string" or not file:find("^%l[%w_]*%.[%w_.]+$") then
+  for _, file in ipairs(sorted(raw or {}, "cgroup")) do
+    if not file:find("^%l[%w_]*%.[%w_.]+$") then
       fail("field 'cgroup': '%s' is no file of a controller", tostring(file))
     end
     add(file, raw[file])

@@ -100,15 +100,8 @@ local function decode(text, path)
 end
 
 local function evaluate(text, path)
-  local chunk, message = load(text, "@" .. path, "t", {}) -- data: nothing to call
-  if not chunk then
-    fail("%s", message)
-  end
-  local ok, value = pcall(chunk)
-  if not ok or type(value) ~= "table" then
-    fail("%s returns no table%s", path, ok and "" or ": " .. tostring(value))
-  end
-  return value
+  local value, why = require("carton.data").load(text, path)
+  return value or fail("%s returns no table: %s", path, why)
 end
 
 -- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.

@@ -320,7 +320,7 @@ local function elf_interpreter(head)
   local size, count = string.unpack(e .. "I2I2", head, wide and 55 or 43)
   for i = 0, math.min(count, 64) - 1 do
     local from = offset + i * size + 1
-    if from < 1 or from + 40 > #head then
+    if from < 1 or from > #head - 40 then
       return nil
     end
     if string.unpack(e .. "I4", head, from) == 3 then -- PT_INTERP

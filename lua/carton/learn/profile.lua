@@ -13,6 +13,7 @@ local calls = require("carton.learn.calls")
 local profile = {}
 
 local MANY <const> = 8
+local PATH_MAX <const> = 8192 -- a path and what stands in it for others
 local MADE <const> = { "make_reg", "make_dir", "make_sym", "make_sock", "make_fifo", "make_char", "make_block" }
 local OF_DIRECTORY <const> = { remove_file = true, remove_dir = true, refer = true }
 local NOTHING <const> = { look = true, attribute = true } -- takes no right
@@ -328,6 +329,9 @@ end
 local function read_rule(seen, rule)
   local errno = type(rule.action) == "table" and rule.action[1] == "errno" and (rule.action[2] or "EPERM")
   local test = rule.args and rule.args[1]
+  if errno and type(errno) ~= "string" then
+    return false
+  end
   for _, name in ipairs(rule.names) do
     local pin = calls.pinned[name]
     if errno and not test then
@@ -346,6 +350,55 @@ local function read_rule(seen, rule)
   return true
 end
 
+local function fail(format, ...)
+  error(format:format(...), 0)
+end
+
+-- A list in a profile, of which each item is said to be one.
+local function list_of(value, what, is_one)
+  if type(value) ~= "table" then
+    fail("%s: a list expected, got %s", what, type(value))
+  end
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" or key < 1 or key > #value then
+      fail("%s: unknown field '%s'", what, tostring(key))
+    end
+  end
+  for _, item in ipairs(value) do
+    if not is_one(item) then
+      fail("%s: '%s' is none that was learned", what, tostring(item))
+    end
+  end
+  return value
+end
+
+local function is_capability(name)
+  return type(name) == "string" and name:find("^[%u%d_]+$") ~= nil
+end
+
+local function is_use(use)
+  return use == "look" or use == "attribute" or type(use) == "string" and use:find("^%l+_?%l*$") ~= nil
+end
+
+local function is_port(port)
+  return math.type(port) == "integer" and port >= 0 and port <= 65535
+end
+
+local function table_of(value, what)
+  if value ~= nil and type(value) ~= "table" then
+    fail("%s: a table expected, got %s", what, type(value))
+  end
+  return value or {}
+end
+
+-- What starts and notes there are.
+local function known_names(kind)
+  local known = kind == "starts" and calls.start or require("carton.learn.text").NOTES
+  return function(name)
+    return known[name] ~= nil
+  end
+end
+
 --- Turn a profile back into what was seen, so that more can be added.
 -- @tparam table made as of `make`
 -- @tparam observation seen filled in
@@ -360,24 +413,29 @@ function profile.read(made, seen)
   for i, arch in ipairs(made.seccomp.architectures or {}) do
     seen.architectures[arch] = i > 1 or nil
   end
-  for _, name in ipairs(made.capabilities and made.capabilities.add or {}) do
+  local capabilities = table_of(made.capabilities, "capabilities")
+  for _, name in ipairs(list_of(capabilities.add or {}, "capabilities.add", is_capability)) do
     seen:add_capability(name, "learned")
   end
-  for _, name in ipairs(made.capabilities and made.capabilities.ambient or {}) do
+  for _, name in ipairs(list_of(capabilities.ambient or {}, "capabilities.ambient", is_capability)) do
     seen.ambient[name] = true
   end
-  for path, uses in pairs(made.paths or {}) do
-    for _, use in ipairs(uses) do
+  for path, uses in pairs(table_of(made.paths, "paths")) do
+    if type(path) ~= "string" or path:sub(1, 1) ~= "/" or #path > PATH_MAX then
+      fail("paths: '%s' is none that was learned", tostring(path))
+    end
+    for _, use in ipairs(list_of(uses, "paths", is_use)) do
       seen:add_path(path, use, "learned")
     end
   end
+  local tcp = table_of(table_of(made.landlock, "landlock").tcp, "landlock.tcp")
   for _, name in ipairs { "bind", "connect" } do
-    for _, port in ipairs(made.landlock and made.landlock.tcp and made.landlock.tcp[name] or {}) do
+    for _, port in ipairs(list_of(tcp[name] or {}, "landlock.tcp", is_port)) do
       seen:add_port(name, port)
     end
   end
   for _, kind in ipairs { "starts", "notes" } do
-    for _, name in ipairs(made[kind] or {}) do
+    for _, name in ipairs(list_of(made[kind] or {}, kind, known_names(kind))) do
       seen[kind][name] = true
     end
   end

@@ -2,6 +2,7 @@
 
 --- What a profile denies, or would deny, of a run.
 -- @module carton.learn.replay
+local core = require("carton.core")
 local bpf = require("carton.seccomp.bpf")
 local calls = require("carton.learn.calls")
 local capability = require("carton.capability")
@@ -23,17 +24,30 @@ local function set_of(list)
   return set
 end
 
--- Give a container its profile; what it has not any more is remembered.
+local function common(list, other)
+  local names, set = {}, set_of(other)
+  for _, name in ipairs(list) do
+    names[#names + 1] = set[name] and name
+  end
+  return names
+end
+
+-- Give a container its profile, but no capability that it has not, and nothing in place of rules that it has; what it
+-- has not any more is remembered.
 local function enforce(c, made)
   local fields = c.fields
-  local kept = set_of(made.capabilities and capability.resolve(made.capabilities)
-    or capability.resolve(fields.capabilities))
-  c.withheld = {}
-  for _, name in ipairs(capability.resolve(fields.capabilities)) do
-    c.withheld[name] = not kept[name] or nil
+  local own, ambient = capability.resolve(fields.capabilities), capability.ambient(fields.capabilities)
+  local kept = own
+  if made.capabilities ~= nil then
+    kept = common(own, capability.resolve(made.capabilities))
+    fields.capabilities = { drop = "all", add = kept, ambient = common(ambient, capability.ambient(made.capabilities)) }
   end
-  fields.seccomp, fields.capabilities, fields.landlock = made.seccomp, made.capabilities or fields.capabilities,
-    made.landlock
+  local set = set_of(kept)
+  c.withheld = {}
+  for _, name in ipairs(own) do
+    c.withheld[name] = not set[name] or nil
+  end
+  fields.seccomp, fields.landlock = made.seccomp, made.landlock or fields.landlock
 end
 
 local function add(self, key, finding)
@@ -75,7 +89,7 @@ end
 
 -- Whether a profile denies a call because it was denied when it was learned.
 local function is_expected(made, name, verdict)
-  for _, rule in ipairs(made.seccomp.rules) do
+  for _, rule in ipairs(made.seccomp.rules or {}) do
     if type(rule.action) == "table" and rule.action[2] == verdict then
       for _, other in ipairs(rule.names) do
         if other == name then
@@ -104,13 +118,26 @@ local function judge(self, name, call, verdict)
     argument = pin and pin.index + 1, value = value })
 end
 
+-- What is no profile is refused before anything runs.
+local function check(self)
+  for name, made in pairs(self.profiles) do
+    capability.resolve(made.capabilities)
+    program_of(self, name)
+    if made.landlock ~= nil then
+      core.validate { require("carton.landlock").step(made.landlock) }
+    end
+  end
+end
+
 --- Compare containers that are started from now on.
 -- @tparam table profiles by name of the container
 -- @tparam[opt] table options `enforce`
 -- @treturn replay
+-- @raise a string: what is wrong with a profile
 function replay.new(profiles, options)
   local self = setmetatable({ profiles = profiles, enforces = options and options.enforce or false, programs = {},
     found = {}, count = 0 }, meta)
+  check(self)
   self.recorder = require("carton.learn.recorder").new {
     every = true,
     judge = function(name, call, verdict)
@@ -119,7 +146,7 @@ function replay.new(profiles, options)
     prepare = self.enforces and function(c)
       local made = profiles[c.name or require("carton.learn.observation").UNNAMED]
       if not made then
-        require("carton.core").misuse(("learn: there is no profile for container '%s'"):format(c.name
+        core.misuse(("learn: there is no profile for container '%s'"):format(c.name
           or require("carton.learn.observation").UNNAMED))
       end
       enforce(c, made)

@@ -108,7 +108,8 @@ function write(value, indent, hex)
   return tostring(value)
 end
 
-local NOTES <const> = {
+--- What a profile's notes mean.
+text.NOTES = {
   mounts = "mounts were changed, which Landlock forbids: there are no rules for it",
   privileges = "it was started without no_new_privs, which Landlock takes: there are no rules for it",
   io_uring = "io_uring(7) was used, and what a ring does nobody sees: this is not all of it",
@@ -119,11 +120,11 @@ local NOTES <const> = {
   ports = "there were more ports than are kept: the rest is left out",
 }
 
---- Say in words what a profile's notes mean.
+--- Say in words what a note means.
 -- @tparam string note
 -- @treturn string
 function text.note(note)
-  return NOTES[note] or note
+  return text.NOTES[note] or quote(note)
 end
 
 local HEADER <const> = [[
@@ -178,17 +179,18 @@ function text.load(path)
     core.error { op = "open", path = path, errno = errno, message = message:gsub("^.*: ", "") }
   end
   local source = file:read("a")
-  local chunk, what = load(source or "", "@" .. path, "t", {}) -- data: nothing to call
-  if not chunk then
-    refuse(path, what)
-  end
-  local ok, value = pcall(chunk)
-  if not ok or type(value) ~= "table" or type(value.learned) ~= "table" then
+  local value, why = require("carton.data").load(source or "", path)
+  if not value then
+    refuse(path, why)
+  elseif type(value.learned) ~= "table" then
     refuse(path, "it has no table 'learned'")
   elseif value.learned.version ~= text.VERSION then
     refuse(path, ("version %s, not %d"):format(tostring(value.learned.version), text.VERSION))
   end
   local profiles = value.containers or { [value.learned.container or "container"] = value }
+  if type(profiles) ~= "table" then
+    refuse(path, "its containers are no table")
+  end
   for name, made in pairs(profiles) do
     if type(name) ~= "string" or type(made) ~= "table" or type(made.seccomp) ~= "table" then
       refuse(path, "a container's profile has no field 'seccomp'")
@@ -197,20 +199,28 @@ function text.load(path)
   return profiles, value.learned
 end
 
-local function part_of(path)
-  return ("%s.%d.new"):format(path, core.host.pid())
+local function fail(op, path, errno)
+  core.error { op = op, path = path, errno = errno }
+end
+
+-- A new file beside one that is to be written: what somebody has put there, a link above all, is left alone.
+local function create(path)
+  local stat = core.host.stat(path)
+  if stat and stat.type ~= "file" then
+    core.error { op = "write", path = path, message = "it is no regular file, and would be replaced by one" }
+  end
+  local part = ("%s.%08x.new"):format(path, math.random(0) & 0xffffffff)
+  local file, _, errno = core.try(core.exec.open, part, "x")
+  return part, file or fail("write", path, errno)
 end
 
 --- Look whether a file could be written, before something is done of which it shall tell.
 -- @tparam string path
 -- @raise `carton.error`
 function text.try(path)
-  local file, message, errno = io.open(part_of(path), "wb")
-  if not file then
-    core.error { op = "write", path = path, errno = errno, message = message:gsub("^.*: ", "") }
-  end
+  local part, file = create(path)
   file:close()
-  os.remove(part_of(path))
+  os.remove(part)
 end
 
 --- Write a file whole: there is the old one or the new one, nothing in between.
@@ -218,28 +228,23 @@ end
 -- @tparam string content
 -- @raise `carton.error`
 function text.save(path, content)
-  local part = part_of(path)
-  local function fail(what, message, errno)
+  local part, file = create(path)
+  local _, _, errno = core.try(function()
+    local at = 1
+    while at <= #content do
+      at = at + file:write(content, at)
+    end
+  end)
+  file:close()
+  if errno then
     os.remove(part)
-    core.error { op = what, path = path, errno = errno, message = (message or ""):gsub("^.*: ", "") }
-  end
-  local file, message, errno = io.open(part, "wb")
-  if not file then
-    fail("write", message, errno)
+    fail("write", path, errno)
   end
   local ok
-  ok, message, errno = file:write(content)
+  ok, _, errno = os.rename(part, path)
   if not ok then
-    file:close()
-    fail("write", message, errno)
-  end
-  ok, message, errno = file:close() -- only then it is said that the disk is full
-  if not ok then
-    fail("write", message, errno)
-  end
-  ok, message, errno = os.rename(part, path)
-  if not ok then
-    fail("rename", message, errno)
+    os.remove(part)
+    fail("rename", path, errno)
   end
 end
 

@@ -113,9 +113,16 @@ local compare = {
   [0x40] = function(a, b) return a & b ~= 0 end,
 }
 
+local function refuse(what)
+  error("it is no program of seccomp(2): " .. what, 0)
+end
+
 local function load(state, code, k)
   local mode = code & 0xe0
   if mode == 0x20 and code & 0x07 == 0 then
+    if k > #state.data - 4 then
+      refuse(("it looks at byte %d of %d"):format(k, #state.data))
+    end
     state.looked = math.max(state.looked, k)
     return string.unpack("=I4", state.data, k + 1)
   elseif mode == 0x00 then
@@ -169,7 +176,8 @@ function bpf.run(program, call)
     elseif code & 0xff == bpf.JUMP then
       at = at + k
     elseif class == 5 then
-      at = at + (compare[code & 0xf0](a, code & 0x08 ~= 0 and x or k) and jt or jf)
+      local is_true = compare[code & 0xf0] or refuse(("instruction %#x"):format(code))
+      at = at + (is_true(a, code & 0x08 ~= 0 and x or k) and jt or jf)
     elseif class == 6 then
       return code & 0x18 == 0x10 and a or k, steps, state.looked
     elseif code & 0x80 ~= 0 then

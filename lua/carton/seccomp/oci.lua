@@ -18,6 +18,10 @@ local ARCHITECTURES <const> = { -- others can't be entered on the machines that 
   SCMP_ARCH_X86_64 = "x86_64", SCMP_ARCH_X86 = "i386", SCMP_ARCH_AARCH64 = "aarch64", SCMP_ARCH_ARM = "arm",
 }
 local MACHINES <const> = { x86_64 = "amd64", i386 = "x86", aarch64 = "arm64", arm = "arm" } -- as `arches` has them
+local RULE <const> = { names = true, name = true, action = true, args = true, comment = true, includes = true,
+  excludes = true, errnoRet = true, errno = true }
+local WHERE <const> = { caps = true, arches = true, minKernel = true }
+local ARG <const> = { index = true, value = true, valueTwo = true, op = true }
 local FLAGS <const> = { SECCOMP_FILTER_FLAG_LOG = "log", SECCOMP_FILTER_FLAG_SPEC_ALLOW = "spec_allow",
   SECCOMP_FILTER_FLAG_TSYNC = "" }
 
@@ -30,10 +34,29 @@ local function given(value)
   return type(value) ~= "userdata" and value or nil
 end
 
+-- What is no list would be one without items, and a rule that nobody sees.
 local function list_of(value, what)
   value = given(value) or {}
   if type(value) ~= "table" then
     fail("%s: a list expected, got %s", what, type(value))
+  end
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" or key < 1 or key > #value then
+      fail("%s: a list expected, got the name '%s'", what, tostring(key))
+    end
+  end
+  return value
+end
+
+-- An object; with `known`, one that has no other field than these.
+local function object_of(value, what, known)
+  if type(value) ~= "table" then
+    fail("%s: an object expected, got %s", what, type(value))
+  end
+  for key in pairs(known and value or {}) do
+    if not known[key] then
+      fail("%s: unknown field '%s'", what, tostring(key))
+    end
   end
   return value
 end
@@ -64,6 +87,7 @@ local function action(name, number, word, what)
 end
 
 local function argument(arg, what)
+  object_of(arg, what .. ": args", ARG)
   local op = OPERATORS[arg.op] or fail("%s: unknown operator '%s'", what, tostring(arg.op))
   local value = integer(given(arg.value) or 0, what)
   local test = { index = integer(given(arg.index) or 0, what), op = op, value = value }
@@ -111,7 +135,7 @@ end
 local function architectures(profile, arch)
   local names, wanted = {}, list_of(profile.architectures, "architectures")
   for _, entry in ipairs(list_of(profile.archMap, "archMap")) do
-    if ARCHITECTURES[entry.architecture] == arch then
+    if ARCHITECTURES[object_of(entry, "archMap").architecture or ""] == arch then
       names[#names + 1] = arch
       wanted = list_of(entry.subArchitectures, "subArchitectures")
     end
@@ -128,6 +152,7 @@ end
 -- @treturn table
 -- @raise a string that says what it does not understand
 function oci.convert(profile, arch)
+  object_of(profile, "profile")
   local default = action(profile.defaultAction, profile.defaultErrnoRet, profile.defaultErrno, "defaultAction")
   local converted = { default = default, architectures = architectures(profile, arch), rules = {}, flags = {} }
   if type(default) == "table" and default[1] == "errno" then
@@ -143,7 +168,9 @@ function oci.convert(profile, arch)
   local general = {}
   for i, entry in ipairs(list_of(profile.syscalls, "syscalls")) do
     local what = ("syscalls[%d]"):format(i - 1)
-    local includes, excludes = given(entry.includes) or {}, given(entry.excludes) or {}
+    object_of(entry, what, RULE)
+    local includes = object_of(given(entry.includes) or {}, what .. ": includes", WHERE)
+    local excludes = object_of(given(entry.excludes) or {}, what .. ": excludes", WHERE)
     local arches = list_of(includes.arches, what)
     if (#arches == 0 or has(arches, MACHINES[arch])) and not has(list_of(excludes.arches, what), MACHINES[arch]) then
       local names = list_of(entry.names, what)

@@ -9,6 +9,7 @@ local profile = {}
 
 local X32 <const> = 0x40000000 -- numbers from here on enter x86_64 by its x32 convention
 local LAST <const> = 0xffffffff
+local MOST <const> = 4096 -- instructions
 local FAR <const> = 255 -- a jump's reach
 local CHAIN <const> = 2 -- single numbers that are tried one after the other before the tree divides again
 
@@ -88,14 +89,32 @@ local function check_arg(arg, what)
   end
 end
 
+-- What is no list would be one without items.
+local function check_list(list, kind, what)
+  if type(list) ~= "table" then
+    fail("%s: a list expected, got %s", what, type(list))
+  end
+  for key, item in pairs(list) do
+    if math.type(key) ~= "integer" or key < 1 or key > #list then
+      fail("%s: a list expected, got the name '%s'", what, tostring(key))
+    elseif type(item) ~= kind then
+      fail("%s: a list of %ss expected, got %s", what, kind, type(item))
+    end
+  end
+end
+
 local function check_rule(rule, what)
   refuse_unknown(rule, RULE, what)
+  check_list(rule.args or {}, "table", what .. ": args")
+  check_list(rule.caps or {}, "string", what .. ": caps")
+  check_list(rule.without or {}, "string", what .. ": without")
   if type(rule.names) ~= "table" or #rule.names == 0 then
     fail("%s: names: a list of at least one expected", what)
   end
-  for _, name in ipairs(rule.names) do
-    if type(name) ~= "string" then
-      fail("%s: names: a name is a string, got %s", what, type(name))
+  check_list(rule.names, "string", what .. ": names")
+  for _, name in ipairs { "min_kernel", "before_kernel" } do
+    if rule[name] ~= nil then
+      version(rule[name])
     end
   end
   for i, arg in ipairs(rule.args or {}) do
@@ -110,9 +129,10 @@ function profile.check(data)
   refuse_unknown(data, FIELDS, "profile")
   if data.default == nil then
     fail("profile: default is missing")
-  elseif type(data.rules or {}) ~= "table" then
-    fail("profile: rules: a list expected")
   end
+  check_list(data.rules or {}, "table", "profile: rules")
+  check_list(data.architectures or {}, "string", "profile: architectures")
+  check_list(data.flags or {}, "string", "profile: flags")
   for _, arch in ipairs(data.architectures or {}) do
     if not syscalls.architectures[arch] then
       fail("profile: unknown architecture '%s'", tostring(arch))
@@ -157,7 +177,7 @@ local function is_meant(rule, options)
 end
 
 -- A list of values stands for as many tests, one of which has to hold: one alternative for each.
-local function alternatives(args)
+local function alternatives(args, what)
   local list = { {} }
   for _, arg in ipairs(args) do
     local longer = {}
@@ -166,6 +186,9 @@ local function alternatives(args)
         local copy = table.move(tests, 1, #tests, 1, {})
         copy[#copy + 1] = { index = arg.index, op = arg.op or "==", value = value, mask = arg.mask or -1 }
         longer[#longer + 1] = copy
+        if #longer > MOST then
+          fail("%s: its arguments' values are more than a program has instructions", what)
+        end
       end
     end
     list = longer
@@ -199,7 +222,8 @@ function profile.chains(data, arch, options)
   for i, rule in ipairs(data.rules or {}) do
     local action = action_of(rule.action, options, ("rule %d"):format(i))
     local links = {}
-    for n, tests in ipairs(is_meant(rule, options) and alternatives(rule.args or {}) or {}) do
+    for n, tests in ipairs(is_meant(rule, options) and alternatives(rule.args or {}, ("rule %d"):format(i))
+      or {}) do
       links[n] = { tests = tests, action = action, rule = i }
     end
     local closes = links[1] ~= nil and #links[1].tests == 0
@@ -464,8 +488,8 @@ function profile.compile(data, options)
   for i = #out.code, 1, -1 do
     forward[#forward + 1] = out.code[i]
   end
-  if #forward > 4096 then
-    fail("the profile needs %d instructions; 4096 are possible", #forward)
+  if #forward > MOST then
+    fail("the profile needs %d instructions; %d are possible", #forward, MOST)
   end
   return bpf.assemble(forward)
 end
