@@ -108,6 +108,7 @@ describe("limits #cgroup", function()
     local function used() return c:stats().cpu.usage end
     assert.is_true(eventually(function() return used() > 0.02 end))
     c:freeze()
+    assert.matches("exec: spec is frozen", helper.raises(c.exec, c, { args = { "true" } }))
     local before = used()
     carton.exec.poll({}, 0.3)
     assert.is_true(used() - before < 0.01)

@@ -175,6 +175,13 @@ function methods:thaw()
   end, true)
 end
 
+--- Tell whether all in it is stopped.
+-- @function group:is_frozen
+-- @treturn boolean
+function methods:is_frozen()
+  return (self:read("cgroup.events") or ""):find("frozen 1", 1, true) ~= nil
+end
+
 -- Let what was killed while it was frozen end; with v2 it does so anyway.
 function methods:release()
   local freezer = self.version == 1 and self.dirs.freezer
