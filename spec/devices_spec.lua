@@ -301,7 +301,7 @@ describe("devices #cgroup", function()
     local function code(...)
       local args = { "run", "--cap-add", "MKNOD", ... }
       for _, word in ipairs { root, "sh", "-c",
-        "mknod /tmp/disk b 7 1; case $( (: < /tmp/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
+        "mknod /dev/disk b 7 1; case $( (: < /dev/disk) 2>&1 ) in *'not permitted'*) exit 1;; esac" } do
         args[#args + 1] = word
       end
       return helper.carton(table.unpack(args)).code
@@ -309,6 +309,7 @@ describe("devices #cgroup", function()
     assert.not_equal(0, code())
     assert.equal(0, code("--device-rule", "b 7:1 r"))
     assert.equal(125, code("--device-rule", "b 7:1"))
+    assert.matches("expected, got 'b 7:1'", helper.carton("run", "--device-rule", "b 7:1", "host", "true").stderr)
   end)
   it("are shown by carton plan", function()
     local c = container("true")
