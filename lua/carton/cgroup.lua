@@ -35,7 +35,7 @@ function cgroup.create(fields)
   local layout = cgroup.layout()
   local files = hierarchy.available(fields.files or {}, layout)
   if layout.version == 1 and (fields.manager or os.getenv("CARTON_CGROUP_MANAGER")) == "systemd" then
-    hierarchy.fail(fields.name or "cgroup", "systemd hands out no groups of cgroup v1", 'manager = "cgroupfs"',
+    hierarchy.fail(fields.name or "carton", "systemd hands out no groups of cgroup v1", 'manager = "cgroupfs"',
       "EOPNOTSUPP")
   end
   local group = layout.version == 2 and hierarchy.create2(fields.name, files, fields.manager)

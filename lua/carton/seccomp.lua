@@ -85,7 +85,10 @@ local function options_of(capabilities, arch)
 end
 
 local function read(path)
-  local file <close> = core.check(io.open(path, "rb"))
+  local file <close>, _, errno = io.open(path, "rb")
+  if not file then
+    core.error { op = "seccomp", path = path, errno = errno }
+  end
   return core.check(file:read("a"))
 end
 
@@ -316,7 +319,8 @@ function seccomp.explain(wish, call, args, options)
     native = other.companion == arch and name or native
   end
   local number = math.tointeger(call) or syscalls.numbers(arch)[call]
-    or fail("%s has no system call '%s'", arch, tostring(call))
+    or fail("%s has no system call '%s'%s", arch, tostring(call),
+      require("carton.hint").meant(call, syscalls.numbers(arch)))
   local loaded = seccomp.load(wish, native)
   local chosen = options_of(options.capabilities or require("carton.capability").default, native)
   local program = loaded.program or program_of(loaded, chosen)
