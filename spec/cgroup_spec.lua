@@ -81,6 +81,8 @@ describe("limits #cgroup", function()
   it("change while it runs, all of them or none", function()
     local c <close> = start("sleep 60", { limits = { memory = "64M", pids = 17 } })
     c:update { memory = "80M", pids = 20 }
+    assert.matches("update: tables expected", helper.raises(c.update, c, "64M"))
+    assert.matches("update: field 'manager'", helper.raises(c.update, c, { manager = "systemd" }))
     assert.equal(80 * MIB, c:stats().memory.max)
     assert.equal(20, c:stats().pids.max)
     local err = helper.raises(c.update, c, { memory = "90M" }, { ["pids.max"] = "banana" })

@@ -409,7 +409,7 @@ function methods:stats()
   return stats
 end
 
---- Be told when processes in it are held up.
+--- Be told when processes in it are held up. A container that was started with limits has its group in `c.group`.
 -- @function group:on_pressure
 -- @tparam loop loop of `carton.loop`
 -- @tparam string what `"memory"`, `"cpu"` or `"io"`

@@ -19,6 +19,8 @@
 -- where the container's `on_syscall` answers, `notify`.
 -- A rule applies where all of its `args` hold (`==` and `!=` may have a mask, `==` a list of values), the container
 -- has all of its `caps` and none of `without`, and the kernel is at least `min_kernel` and older than `before_kernel`.
+-- A name that this table of calls does not have, for it is of a newer kernel or misspelt, takes no effect:
+-- `carton seccomp check` names it.
 -- On x86_64 the x32 convention is refused, and a call of an architecture that is not named ends the program.
 --
 -- The filter is the last step of a container but one: what a profile has to allow is what executes the program,

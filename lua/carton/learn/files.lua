@@ -437,7 +437,7 @@ function hows.link(self, who, from, _, to)
 end
 
 -- The path of an entry, found; with whether AT_* flags follow links.
-local function target_of(self, who, entry)
+local function target_of(who, entry)
   local call = who.call
   local text = call:string(entry.path)
   local dirfd = entry.dir and calls.int(call.args[entry.dir])
@@ -478,8 +478,8 @@ function methods:record(who)
   for _, entry in ipairs(calls.paths[who.call.name]) do
     local key = not calls.moving[who.call.name] and key_of(who.call, entry)
     if not key or not self.seen[key] then
-      local target = target_of(self, who, entry)
-      local to = entry.to and target_of(self, who, entry.to)
+      local target = target_of(who, entry)
+      local to = entry.to and target_of(who, entry.to)
       local open = not target -- what is not there, nobody needs anything for
       if target then
         found[#found + 1] = target

@@ -18,11 +18,11 @@ local meta = { __name = "carton.learn.observation", __index = methods }
 --- Begin with nothing seen.
 -- @tparam[opt=4096] int limit paths that are kept
 -- @treturn observation `calls` (by name: true, or the values of a pinned argument), `denied` (an errno by name),
---   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `ambient`, `starts`,
---   `architectures`, `notes` (sets), `counts` (of calls by name), `total`
+--   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports), `ambient`,
+--   `starts`, `architectures`, `notes` (sets), `counts` (of calls by name), `total`
 function observation.new(limit)
-  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, ambient = {}, paths = {}, bind = {},
-    connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
+  return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, ambient = {}, paths = {},
+    bind = {}, connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {}, made = {},
     total = 0, path_count = 0 }, meta)
 end
 
@@ -160,7 +160,8 @@ function methods:add_start(name)
   self.starts[name] = true
 end
 
---- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `unnamed`, `paths`, `values`, `ports`.
+--- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `unnamed`, `paths`,
+-- `values`, `ports`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)
