@@ -39,7 +39,8 @@ calls.start = {
     read = true, close = true, exit = true, exit_group = true, rt_sigreturn = true, restart_syscall = true }, -- F_SETFD
   init = { clone = { 0 }, close_range = true, exit = true, ioctl = { 0x5410 }, kill = true, rt_sigtimedwait = true,
     setpgid = true, wait4 = true, pipe2 = true }, -- TIOCSPGRP
-  privileges = { capget = true, capset = true, prctl = { 1, 23, 24, 47 }, ppoll = true }, -- PR_SET_PDEATHSIG, CAPBSET
+  -- PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_*, PR_CAP_AMBIENT
+  privileges = { capget = true, capset = true, prctl = { 1, 4, 23, 24, 47 }, ppoll = true },
   threads = { futex = true, madvise = true, munmap = true, rt_sigprocmask = true, sched_yield = true },
 }
 
