@@ -112,7 +112,7 @@ local function evaluate(text, path)
   if not ok or type(value) ~= "table" then
     fail("%s returns no table%s", path, ok and "" or ": " .. tostring(value))
   end
-  return value
+  return type(value.learned) == "table" and value.seccomp or value -- carton learn writes more than a filter
 end
 
 -- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.
