@@ -40,7 +40,9 @@ describe("capability.resolve", function()
   it("refuses a wish that is none", function()
     for pattern, wish in pairs { ["unknown field 'added'"] = { added = {} }, ["list of names expected"] = { add = 1 },
       ["a name is a string"] = { drop = { 1 } }, ["got boolean"] = true, ["got string"] = "most",
-      ["unknown field '1'"] = { "CHOWN" } } do
+      ["a list does not tell"] = { "CHOWN" },
+      ["no capability 'SYS_CHROT' %(did you mean 'SYS_CHROOT'"] = { drop = { "SYS_CHROT" } },
+      ["no capability 'cap_net_rau' %(did you mean 'NET_RAW'"] = { drop = "all", add = { "cap_net_rau" } } } do
       assert.matches("capability_spec.lua:%d+: capabilities: .*" .. pattern,
         helper.raises(function() capability.resolve(wish) end))
     end
@@ -54,5 +56,7 @@ describe("capability.ambient", function()
     assert.same({}, capability.ambient { add = "all" })
     assert.same({ "NET_RAW", "KILL" }, capability.ambient { ambient = { "cap_net_raw", "KILL" } })
     assert.same({ "KILL" }, capability.ambient { ambient = "KILL" })
+    assert.matches("there is no capability 'KIL'",
+      helper.raises(function() capability.ambient { ambient = "KIL" } end))
   end)
 end)

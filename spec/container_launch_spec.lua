@@ -38,6 +38,14 @@ describe("container: fields", function()
     refused("'on.start'.*no such hook", { rootfs = "/", args = { "x" }, on = { start = print } })
     refused("'on.started'.*function", { rootfs = "/", args = { "x" }, on = { started = 1 } })
   end)
+  it("are refused when they are lists of which some would be left out", function()
+    refused("'mounts': a list expected, got the name 'target'",
+      { rootfs = "/", args = { "x" }, mounts = { target = "/x" } })
+    refused("'devices': a list expected, got the name 'path'",
+      { rootfs = "/", args = { "x" }, devices = { path = "/x" } })
+    refused("'args': item 3 is there, but item 2 is nil", { rootfs = "/", args = { "x", nil, "z" } })
+    assert.is_true(pcall(carton.container, { rootfs = "/", args = { [0] = "script", "x" } }))
+  end)
   it("are refused by name when of a wrong type", function()
     for name, value in pairs { args = "x", env = "x", cwd = 1, user = true, hostname = 1, name = {},
       domainname = 1, terminal = 1, namespaces = "x", idmap = 1, mounts = "x", devices = "x",

@@ -39,6 +39,17 @@ describe("a carton.error", function()
     assert.equal("/nonexistent", err.path)
     assert.equal("execve", err.call)
   end)
+  it("says nothing twice", function()
+    local function says(fields)
+      return tostring(helper.raises(carton.error, fields)):match("pull .*")
+    end
+    assert.equal("pull a: No such file or directory (ENOENT)",
+      says { op = "pull", path = "a", text = "a", code = "ENOENT" })
+    assert.equal("pull a: No such file or directory (ENOENT); /b does not exist",
+      says { op = "pull", path = "a", text = "/b", code = "ENOENT", hint = "/b does not exist" })
+    assert.equal("pull a on b: No such file or directory (ENOENT): b",
+      says { op = "pull", source = "a", path = "b", text = "b", code = "ENOENT" })
+  end)
   it("is raised by recipes too", function()
     local err = helper.raises(carton.error, { op = "pull", path = "debian", code = "ENOENT", hint = "log in" })
     assert.equal(2, err.errno)

@@ -52,7 +52,7 @@ describe("on_syscall #userns", function()
   end)
 
   it("refuses what it does not know, by name", function()
-    refused("there is no system call 'mout'", { mout = continue })
+    refused("there is no system call 'mout' %(did you mean 'mount'%?%)", { mout = continue })
     refused("on_syscall.mount': function expected, got boolean", { mount = true })
     refused("on_syscall.denied': function expected", { denied = "EPERM" })
     refused("on_syscall.timeout': a number of seconds above 0 expected", { timeout = 0, mount = continue })
@@ -297,6 +297,13 @@ describe("on_syscall #userns", function()
     assert.equal("edge 0 \nendless -1 ENAMETOOLONG\nnull -1 EFAULT\nnowhere -1 EFAULT\n",
       (status.stdout:gsub("endless %-1 EFAULT", "endless -1 ENAMETOOLONG")))
     assert.same({ "/tmp/edge", "null" }, paths)
+  end)
+
+  it("says what can't be injected", function()
+    local file <close> = assert(io.open("/dev/null"))
+    refused("on_syscall: getppid: inject: a handle .* expected, got file; posix", { getppid = function(call)
+      return call:inject(file)
+    end }, { args = { "payload" } })
   end)
 
   it("takes no harm from sizes that a payload chooses", function()

@@ -185,6 +185,24 @@ static void push_printable(lua_State *L)
 	luaL_pushresultsize(&buffer, length);
 }
 
+/* The hint says the text again, or the text is the subject. */
+static bool is_said(lua_State *L)
+{
+	const char *text, *hint, *path;
+	bool said;
+
+	lua_getfield(L, 1, "text");
+	lua_getfield(L, 1, "hint");
+	lua_getfield(L, 1, "path");
+	lua_getfield(L, 1, "source");
+	text = lua_tostring(L, -4);
+	hint = lua_tostring(L, -3);
+	path = lua_isnil(L, -1) ? lua_tostring(L, -2) : NULL;
+	said = text && ((hint && strstr(hint, text)) || (path && strcmp(path, text) == 0));
+	lua_pop(L, 4);
+	return said;
+}
+
 /* where: step source on path: reason (CODE): text; hint */
 static int error_tostring(lua_State *L)
 {
@@ -232,7 +250,7 @@ static int error_tostring(lua_State *L)
 		lua_pushliteral(L, " ("), lua_insert(L, -2), parts += 2, ADD(")");
 	else
 		lua_pop(L, 1);
-	if (GET("text"))
+	if (GET("text") && !is_said(L))
 		lua_pushliteral(L, ": "), lua_insert(L, -2), parts += 2;
 	else
 		lua_pop(L, 1);

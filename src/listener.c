@@ -275,7 +275,8 @@ static int listener_add_descriptor(lua_State *L)
 	struct seccomp_notif_addfd add = {.id = check_id(L)};
 	int r;
 
-	add.srcfd = (uint32_t)(h ? h->fd : (int)luaL_checkinteger(L, 3));
+	luaL_argexpected(L, h || lua_isinteger(L, 3), 3, "a handle or the number of a descriptor");
+	add.srcfd = (uint32_t)(h ? h->fd : (int)lua_tointeger(L, 3));
 	if (lua_istable(L, 4)) {
 		lua_getfield(L, 4, "cloexec");
 		lua_getfield(L, 4, "reply");

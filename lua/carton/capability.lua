@@ -12,11 +12,27 @@ capability.default = {
   "SETPCAP", "SETUID", "SYS_CHROOT",
 }
 
+local FIELDS <const> = { add = true, drop = true, ambient = true }
+
+local known -- made when it is needed first
+
+-- A name that there is not is refused: to drop it would leave what was meant.
 local function bare(name)
   if type(name) ~= "string" then
     core.misuse("capabilities: a name is a string, got " .. type(name))
   end
-  return (name:upper():gsub("^CAP_", ""))
+  if not known then
+    known = { ALL = true }
+    for _, each_name in ipairs(core.privilege.capability_names()) do
+      known[each_name] = true
+    end
+  end
+  local word = name:upper():gsub("^CAP_", "")
+  if not known[word] then
+    core.misuse(("capabilities: there is no capability '%s'%s"):format(name,
+      require("carton.hint").meant(word, known)))
+  end
+  return word
 end
 
 local function each(list, apply)
@@ -53,8 +69,11 @@ function capability.resolve(wish)
     core.misuse("capabilities: table, \"all\" or \"none\" expected, got " .. type(wish))
   end
   for key in pairs(wish) do
-    if key ~= "add" and key ~= "drop" and key ~= "ambient" then
-      core.misuse(("capabilities: unknown field '%s'"):format(tostring(key)))
+    if math.type(key) == "integer" then
+      core.misuse("capabilities: a list does not tell what to do with them: { add = names, drop = names } expected")
+    elseif not FIELDS[key] then
+      core.misuse(("capabilities: unknown field '%s'%s"):format(tostring(key),
+        require("carton.hint").meant(key, FIELDS)))
     end
   end
   local set, names = {}, {}

@@ -35,7 +35,7 @@ function cgroup.create(fields)
   local layout = cgroup.layout()
   local files = hierarchy.available(fields.files or {}, layout)
   if layout.version == 1 and (fields.manager or os.getenv("CARTON_CGROUP_MANAGER")) == "systemd" then
-    hierarchy.fail(fields.name or "cgroup", "systemd hands out no groups of cgroup v1", 'manager = "cgroupfs"',
+    hierarchy.fail(fields.name or "carton", "systemd hands out no groups of cgroup v1", 'manager = "cgroupfs"',
       "EOPNOTSUPP")
   end
   local group = layout.version == 2 and hierarchy.create2(fields.name, files, fields.manager)
@@ -173,6 +173,13 @@ function methods:thaw()
   wait_until(self, "thawed", function()
     return self:read("cgroup.events"):find("frozen 0", 1, true)
   end, true)
+end
+
+--- Tell whether all in it is stopped.
+-- @function group:is_frozen
+-- @treturn boolean
+function methods:is_frozen()
+  return (self:read("cgroup.events") or ""):find("frozen 1", 1, true) ~= nil
 end
 
 -- Let what was killed while it was frozen end; with v2 it does so anyway.
@@ -402,7 +409,7 @@ function methods:stats()
   return stats
 end
 
---- Be told when processes in it are held up.
+--- Be told when processes in it are held up. A container that was started with limits has its group in `c.group`.
 -- @function group:on_pressure
 -- @tparam loop loop of `carton.loop`
 -- @tparam string what `"memory"`, `"cpu"` or `"io"`

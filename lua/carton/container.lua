@@ -289,7 +289,7 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 --   `timeout`, `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the
 --   container's unless they are given, no_userns always, and `env` is added to the container's
 -- @treturn container of that program alone, started
--- @raise `carton.error` of the step that failed
+-- @raise `carton.error` of the step that failed; a string when the container does not run, or is frozen
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
 function methods:exec(fields)
   local home = self.parent or self -- whose namespaces and cgroup they are
@@ -300,6 +300,9 @@ function methods:exec(fields)
     fail("exec: a table of fields expected, got %s", type(fields))
   end
   field.check_exec(fields)
+  if self.group and self.group:is_frozen() then
+    fail("exec: %s is frozen, and so would it be: thaw first", self.name or "it")
+  end
   local copy = {}
   for _, name in ipairs(inherited) do
     copy[name] = self.fields[name]

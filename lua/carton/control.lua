@@ -37,6 +37,11 @@ end
 -- @usage c:update{ memory = "1G", cpus = 2 }
 function methods:update(limits, raw)
   local group, files = group_of(self, "update"), require("carton.limits")
+  if limits ~= nil and type(limits) ~= "table" or raw ~= nil and type(raw) ~= "table" then
+    fail("update: tables expected, as of the fields 'limits' and 'cgroup'")
+  elseif limits and limits.manager ~= nil then
+    fail("update: field 'manager': who made its group can't be changed")
+  end
   local devices = type(limits) == "table" and limits.devices ~= nil and require("carton.devices")
   local list = files.files(limits, raw, devices and devices.nodes(self.fields))
   if devices and not limits.devices then

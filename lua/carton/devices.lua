@@ -61,7 +61,7 @@ local function from_text(text, i)
       or fail("rule %d: %s: a number or * expected", i, name)) or nil
   end
   if not kind then
-    fail("rule %d: a text such as \"c 1:3 rwm\" expected", i)
+    fail("rule %d: a text such as \"c 1:3 rwm\" expected, got '%s'", i, text)
   end
   return { allow = true, type = kind, major = numbers.major, minor = numbers.minor, access = letters }
 end

@@ -93,8 +93,11 @@ end
 
 local function check_cgroup(add)
   local kind, mount = cgroup_kind()
-  add { name = "cgroup", ok = kind and true or "warn", value = kind,
-    reason = not kind and "no cgroup file system is mounted" or nil }
+  local lacks = kind and kind ~= "v2" and host.euid() ~= 0 -- nothing of v1 is handed to a user
+  add { name = "cgroup", ok = kind and not lacks and true or "warn", value = kind or nil,
+    reason = not kind and "no cgroup file system is mounted" or nil,
+    remedy = lacks and "this user's containers can have no limits, which without root take cgroup v2; "
+      .. "systemd.unified_cgroup_hierarchy=1 on the kernel's command line" or nil }
   if kind ~= "v2" then
     return
   end

@@ -38,6 +38,23 @@ local function fail(format, ...)
   core.misuse("container: " .. format:format(...))
 end
 
+-- What is no list, or has a hole, would be left out from there on.
+local function check_lists(fields)
+  for _, name in ipairs { "args", "mounts", "devices" } do
+    local list, count = fields[name] or {}, 0
+    for i in ipairs(list) do
+      count = i
+    end
+    for key in pairs(list) do
+      if math.type(key) ~= "integer" then
+        fail("field '%s': a list expected, got the name '%s'", name, tostring(key))
+      elseif key > count then -- below 1 is the script's name, in `arg`
+        fail("field '%s': item %d is there, but item %d is nil", name, key, count + 1)
+      end
+    end
+  end
+end
+
 local function check_args(fields)
   if type(fields.args) ~= "table" or #fields.args == 0 then
     fail("field 'args': a list of at least one string expected")
@@ -61,7 +78,7 @@ local function check_kinds(fields, is_container)
   local kinds = { cgroup = 1, ipc = 1, mnt = 1, net = 1, pid = 1, time = 1, user = 1, uts = 1 }
   for kind, value in pairs(fields.namespaces or {}) do
     if not kinds[kind] then
-      fail("field 'namespaces': unknown kind '%s'", tostring(kind))
+      fail("field 'namespaces': unknown kind '%s' (cgroup, ipc, mnt, net, pid, time, user, uts)", tostring(kind))
     elseif not value or type(value) == "number"
       or (type(value) == "string" and value ~= "new" and value ~= "host" and not value:find("/", 1, true))
       or (type(value) == "table" and not is_container(value)) then
@@ -117,6 +134,7 @@ local function check_fields(fields, allowed, known_hooks, what)
       fail("%sfield '%s': %s expected, got %s", what, key, types:gsub(" ", " or "), type(value))
     end
   end
+  check_lists(fields)
   check_args(fields)
   check_env(fields)
   check_hooks(fields.on, known_hooks)

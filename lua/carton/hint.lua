@@ -47,7 +47,9 @@ function hint.meant(name, known)
     while tail < #name - head and name:byte(-1 - tail) == other:byte(-1 - tail) do
       tail = tail + 1
     end
-    local near = (head + tail) / math.max(#name, #other)
+    local swapped = #name == #other and head + tail == #name - 2
+      and name:sub(head + 1, head + 2) == other:sub(head + 1, head + 2):reverse()
+    local near = (head + tail + (swapped and 1 or 0)) / math.max(#name, #other)
     if near > most or (near == most and best and other < best) then
       best, most = other, near
     end

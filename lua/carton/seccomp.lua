@@ -19,6 +19,8 @@
 -- where the container's `on_syscall` answers, `notify`.
 -- A rule applies where all of its `args` hold (`==` and `!=` may have a mask, `==` a list of values), the container
 -- has all of its `caps` and none of `without`, and the kernel is at least `min_kernel` and older than `before_kernel`.
+-- A name that this table of calls does not have, for it is of a newer kernel or misspelt, takes no effect:
+-- `carton seccomp check` names it.
 -- On x86_64 the x32 convention is refused, and a call of an architecture that is not named ends the program.
 --
 -- The filter is the last step of a container but one: what a profile has to allow is what executes the program,
@@ -86,7 +88,10 @@ local function options_of(capabilities, arch)
 end
 
 local function read(path)
-  local file <close> = core.check(io.open(path, "rb"))
+  local file <close>, _, errno = io.open(path, "rb")
+  if not file then
+    core.error { op = "seccomp", path = path, errno = errno }
+  end
   return core.check(file:read("a"))
 end
 
@@ -101,7 +106,10 @@ end
 
 local function evaluate(text, path)
   local value, why = require("carton.data").load(text, path)
-  return value or fail("%s returns no table: %s", path, why)
+  if not value then
+    fail("%s returns no table: %s", path, why)
+  end
+  return type(value.learned) == "table" and value.seccomp or value -- carton learn writes more than a filter
 end
 
 -- A profile's file or table as `{ name =, text = (what it is cached by), data =, program =, flags = }`.
@@ -310,7 +318,8 @@ function seccomp.explain(wish, call, args, options)
     native = other.companion == arch and name or native
   end
   local number = math.tointeger(call) or syscalls.numbers(arch)[call]
-    or fail("%s has no system call '%s'", arch, tostring(call))
+    or fail("%s has no system call '%s'%s", arch, tostring(call),
+      require("carton.hint").meant(call, syscalls.numbers(arch)))
   local loaded = seccomp.load(wish, native)
   local chosen = options_of(options.capabilities or require("carton.capability").default, native)
   local program = loaded.program or program_of(loaded, chosen)

@@ -43,6 +43,7 @@ end
 -- @raise a string that says what is wrong
 function syscall.check(on_syscall)
   local syscalls = require("carton.seccomp.syscalls")
+  local arch = syscalls.architectures[core.architecture] and core.architecture or "x86_64"
   local first = next(on_syscall)
   if first == nil or (first == "timeout" and next(on_syscall, first) == nil) then
     fail("': a handler expected")
@@ -53,7 +54,8 @@ function syscall.check(on_syscall)
         fail(".timeout': a number of seconds above 0 expected")
       end
     elseif name ~= "*" and not OPTIONS[name] and not (type(name) == "string" and syscalls.is_known(name)) then
-      fail("': there is no system call '%s'", tostring(name))
+      fail("': there is no system call '%s'%s", tostring(name),
+        require("carton.hint").meant(name, syscalls.numbers(arch)))
     elseif type(value) ~= "function" then
       fail(".%s': function expected, got %s", name, type(value))
     end

@@ -3,7 +3,7 @@
 --- `carton help`: the commands, one command, the man page, completions; all from the commands' own tables.
 -- @module carton.command.help
 local options = require("carton.command.options")
-local help = { summary = "show help about a command, the man page, or completions for a shell",
+local help = { summary = "show help about a command; --man: the man page; --completion: completions for a shell",
   usage = "carton help [COMMAND] | carton help --man | carton help --completion bash|zsh|fish" }
 
 help.options = {
@@ -116,7 +116,7 @@ function help.run(argv)
     end
     local own = require("carton.command").find(operands[1])
     if not own then
-      error({ usage = true, message = ("there is no command '%s'"):format(operands[1]) }, 0)
+      error({ usage = true, message = ("there is no command '%s'; see carton help"):format(operands[1]) }, 0)
     end
     io.write("Usage: ", own.usage or "carton " .. operands[1], "\n", own.summary and "\n" .. own.summary .. "\n"
       or "")

@@ -224,8 +224,8 @@ local function dispatch(argv, i)
   if first == "host" then
     return require("carton.command.run").classic(rest(argv, i))
   elseif not stat then
-    error({ usage = true, message = ("'%s' is neither a command, nor a recipe, nor a root file system (%s)"
-      ):format(first, message) }, 0)
+    error({ usage = true, message = ("'%s' is neither a command, nor a recipe, nor a root file system (%s)%s"
+      ):format(first, message, require("carton.hint").meant(first, commands)) }, 0)
   elseif stat.type == "directory" then
     return require("carton.command.run").classic(rest(argv, i))
   end

@@ -115,7 +115,8 @@ local function landlock_of(list)
     elseif word == "scope" then
       add(wish, "scopes", value)
     elseif text ~= "optional=yes" then
-      fail("option '--landlock': '%s' is not WORD=VALUE", text)
+      fail("option '--landlock': '%s' is not read, write, execute or device=PATH, bind or connect=PORT, "
+        .. "scope=NAME or optional=yes", text)
     end
   end
   for _, text in ipairs(list or {}) do

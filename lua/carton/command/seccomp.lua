@@ -8,7 +8,8 @@ local seccomp = { summary = "say what a filter of system calls does with one, an
     .. "carton seccomp check PROFILE" }
 
 seccomp.options = {
-  { "--profile", arg = "PROFILE", help = "default, or a file NAME.json, NAME.lua or NAME.bpf (raw instructions)" },
+  { "--profile", arg = "PROFILE", help = "default, or a file NAME.json, NAME.lua (a learned one, too) or NAME.bpf (raw "
+      .. "instructions)" },
   { "--arch", arg = "ARCH", help = "x86_64, i386, aarch64 or arm; this machine's by default" },
   { "--cap-add", arg = "NAME", many = true, help = "for a container with this capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "for a container without it, or without all" },

@@ -358,6 +358,10 @@ function methods:inject(what, options)
       misuse(self, "inject: unknown field '%s'", tostring(key))
     end
   end
+  if type(what) ~= "userdata" and math.type(what) ~= "integer" or io.type(what) then
+    misuse(self, "inject: a handle or the number of a descriptor expected, got %s%s", io.type(what) or type(what),
+      io.type(what) and "; posix.stdio.fileno(it) is its number" or "")
+  end
   local listener = listener_of(self)
   local ok, number = pcall(listener.add_descriptor, listener, self.id, what, options)
   if not ok then
