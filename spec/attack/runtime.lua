@@ -38,8 +38,7 @@ end
 -- Carton, in this process.
 
 -- What is cheaper than a start is tried more often.
-local races = math.tointeger(tonumber(os.getenv("CARTON_RACES")))
-local own = { name = "Carton", tries = races or helper.is_root and 250 or 50, seconds = 20 }
+local own = { name = "Carton", tries = helper.is_root and 250 or 50, seconds = 20 }
 own.__index = own
 
 local function user_of(fields)
