@@ -211,8 +211,8 @@ install-module: $(core)
 
 uninstall: ## remove exactly what install put in place
 	$(Q)rm -f $(installed)
-	$(Q)-rmdir $(share_dir)/lua/5.4/carton/command $(share_dir)/lua/5.4/carton/seccomp $(share_dir)/lua/5.4/carton \
-		$(lib_dir)/lua/5.4/carton 2>/dev/null
+	$(Q)-rmdir $(patsubst lua/%,$(share_dir)/lua/5.4/%,$(filter lua/carton/%/,$(sort $(dir $(modules))))) \
+		$(share_dir)/lua/5.4/carton $(lib_dir)/lua/5.4/carton 2>/dev/null
 
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)
