@@ -18,10 +18,10 @@ local ERRNOS <const> = { EPERM = 1, EINTR = 4, EIO = 5, EAGAIN = 11, ENOMEM = 12
   ENOSYS = 38 }
 local NAMES <const> = { "EPERM", "ENOMEM", "EINTR", "EIO", "EMFILE", "EAGAIN", "EINVAL", "ENOSYS" }
 
--- What a call may say that has its own ways: of a lock that somebody else has it, of an own child nothing else. That
--- there is nothing to read, a terminal says when there is nothing.
-local FAULTS <const> = { read = { "EPERM", "ENOMEM", "EINTR", "EIO", "EINVAL" }, flock = { "EINTR", "ENOMEM" }, waitid = { "EINTR" }, wait4 = { "EINTR" },
-  pidfd_send_signal = {} }
+-- What a call may say that has its own ways: of a lock that somebody else has it, of an own child nothing else. A
+-- terminal says EAGAIN where there is nothing to read, and EIO where nobody writes any more.
+local FAULTS <const> = { read = { "EPERM", "ENOMEM", "EINTR", "EINVAL" }, flock = { "EINTR", "ENOMEM" },
+  waitid = { "EINTR" }, wait4 = { "EINTR" }, pidfd_send_signal = {} }
 
 local architecture = carton.host.uname().machine
 local name_of = {}
