@@ -556,4 +556,18 @@ describe("privilege.seccomp", function()
   end)
 end)
 
+describe("a program that may not even exit #userns", function()
+  it("ends, with an init and without", function()
+    local nothing = { default = { "errno", "ENOSYS" }, architectures = { core.architecture },
+      rules = {} }
+    for _, init in ipairs { false, true } do
+      local c = carton.container { rootfs = helper.rootfs(), args = { "true" }, seccomp = nothing, init = init,
+        idmap = not helper.is_root and "single" or nil }
+      local ok, result = pcall(c.run, c)
+      assert.is_true(not ok and result.code == "ENOSYS" or ok and result.cause == "signalled", tostring(result))
+      assert.is_false(c:is_running())
+    end
+  end)
+end)
+
 teardown(helper.cleanup)
