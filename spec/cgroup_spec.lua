@@ -9,20 +9,7 @@ local eventually = helper.eventually
 
 local MIB <const> = 1 << 20
 
---- Directories of cartons, anywhere below /sys/fs/cgroup.
-local function groups()
-  return helper.run({ "find", "/sys/fs/cgroup", "-name", "carton-*" }).stdout
-end
-
-local function start(script, fields)
-  fields = fields or {}
-  local all = { rootfs = helper.rootfs(), args = { "sh", "-c", script }, stdin = "null", stdout = "capture",
-    stderr = "capture", timeout = 60, name = "spec" }
-  for key, value in pairs(fields) do
-    all[key] = value
-  end
-  return carton.container(all):start()
-end
+local groups, start = helper.groups, helper.start
 
 local function run(script, limits, fields)
   fields = fields or {}

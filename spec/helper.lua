@@ -253,4 +253,20 @@ function helper.isolated(f)
   end
 end
 
+--- Directories of cartons, anywhere below /sys/fs/cgroup.
+function helper.groups()
+  return helper.run({ "find", "/sys/fs/cgroup", "-name", "carton-*" }).stdout
+end
+
+--- Start a shell in a container.
+function helper.start(script, fields)
+  fields = fields or {}
+  local all = { rootfs = helper.rootfs(), args = { "sh", "-c", script }, stdin = "null", stdout = "capture",
+    stderr = "capture", timeout = 60, name = "spec" }
+  for key, value in pairs(fields) do
+    all[key] = value
+  end
+  return require("carton").container(all):start()
+end
+
 return helper

@@ -27,6 +27,23 @@ function attack.image()
   return root
 end
 
+--- A container of this user's in which nothing happens unless it is asked for.
+function attack.container(fields)
+  local all = { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null", stdout = "null", stderr = "null",
+    idmap = not helper.is_root and "single" or nil, timeout = 60 }
+  for key, value in pairs(fields or {}) do
+    all[key] = value
+  end
+  return carton.container(all)
+end
+
+--- What a command in a shell of such a container says.
+function attack.shell(command, fields)
+  fields = fields or {}
+  fields.idmap = not helper.is_root and "single" or nil
+  return helper.shell(command, fields)
+end
+
 --- A directory of the host that nobody may change, and a function that tells all of it: contents, owners, and times,
 -- so that what came and went is seen as well.
 function attack.canary()

@@ -7,19 +7,7 @@ local helper = require("spec.helper")
 
 local MIB <const> = 1 << 20
 
-local function groups()
-  return helper.run({ "find", "/sys/fs/cgroup", "-name", "carton-*" }).stdout
-end
-
-local function start(script, fields)
-  fields = fields or {}
-  local all = { rootfs = helper.rootfs(), args = { "sh", "-c", script }, stdin = "null", stdout = "capture",
-    stderr = "capture", timeout = 60, name = "spec" }
-  for key, value in pairs(fields) do
-    all[key] = value
-  end
-  return carton.container(all):start()
-end
+local groups, start = helper.groups, helper.start
 
 local function create(limits, raw)
   return carton.cgroup.create { files = carton.limits.files(limits, raw) }

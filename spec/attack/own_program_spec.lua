@@ -6,20 +6,8 @@ local helper = require("spec.helper")
 local attack = require("spec.attack.attack")
 local exec, host = carton.exec, carton.host
 
-local function container(fields)
-  local all = { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null", stdout = "null", stderr = "null",
-    idmap = not helper.is_root and "single" or nil, timeout = 60 }
-  for key, value in pairs(fields or {}) do
-    all[key] = value
-  end
-  return carton.container(all)
-end
-
-local function shell(command, fields)
-  fields = fields or {}
-  fields.idmap = not helper.is_root and "single" or nil
-  return helper.shell(command, fields)
-end
+local container = attack.container
+local shell = attack.shell
 
 local ENTRIES <const> = { "/proc/self/exe", "/bin/self", "/bin/script", "/bin/version", "self", "script" }
 

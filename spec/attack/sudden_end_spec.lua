@@ -3,16 +3,10 @@
 local posix = require("posix")
 local carton = require("carton")
 local helper = require("spec.helper")
+local attack = require("spec.attack.attack")
 local exec, host = carton.exec, carton.host
 
-local function container(fields)
-  local all = { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null", stdout = "null", stderr = "null",
-    idmap = not helper.is_root and "single" or nil, timeout = 60 }
-  for key, value in pairs(fields or {}) do
-    all[key] = value
-  end
-  return carton.container(all)
-end
+local container = attack.container
 
 describe("an end at any moment #userns", function()
   local function rehearse(body)
