@@ -357,6 +357,41 @@ describe("mount.pivot_root #userns", function()
       "cat /proc/self/mountinfo | { n=0; while read a b c d e f; do echo $e; done; }")
     assert.equal("/\n/proc", seen)
   end)
+  it("leaves nothing of it below or above any number of roots, for an exec too", function()
+    local root = helper.rootfs(true)
+    local bind = { "mount.bind", source = root, target = "/", recursive = true }
+    local tmpfs, host = { "mount.tmpfs", target = "/" }, { "mount.bind", source = "/", target = "/", recursive = true }
+    local overlay = { "mount.overlay", target = "/", lower = { root }, temporary = true }
+    local volume = { "mount.bind", source = root, target = "/tmp" }
+    local look = [[ test "$(ls -a /)" = "$(ls -a /..)" && stat -c %d:%i / /.. /proc/self/root/.. | sort -u | wc -l
+      grep -c '^[^ ]* [^ ]* [^ ]* [^ ]* / ' /proc/self/mountinfo ]]
+    for name, layout in pairs { overlay = { overlay }, roots = { bind, tmpfs, bind }, covered = { overlay, bind, overlay },
+      host = { host, bind }, volume = { tmpfs, bind, volume } } do
+      for _, step in ipairs(carton.rootfs.system()) do
+        layout[#layout + 1] = step
+      end
+      layout[#layout + 1] = { "mount.tmpfs", target = "/tmp" }
+      local c <close> = helper.start("sleep 60", { rootfs = layout })
+      local status = c:exec { args = { "sh", "-c", look }, stdout = "capture", stderr = "stdout" }:wait()
+      assert.equal("1\n1\n", status.stdout, name)
+      assert.equal("1\n1\n", helper.output(look, { rootfs = layout }) .. "\n", name)
+    end
+  end)
+  it("is not in what is bound: a source is the caller's, by whatever way it is named", function()
+    local place = helper.tmpdir()
+    helper.write(place .. "/canary", "host\n")
+    posix.link("../" .. ("../"):rep(20) .. place:sub(2), place .. "/link", true)
+    local up = "/tmp" .. ("/.."):rep(20)
+    for _, source in ipairs { place, up .. place, place .. "/link" } do
+      assert.equal("host", helper.output("cat /mnt/canary", { rootfs = carton.rootfs.overlay { lower = helper.rootfs() },
+        mounts = { source .. ":/mnt" } }), source)
+    end
+    for _, source in ipairs { "/", up } do
+      assert.equal("host\n0", helper.output("cat /mnt$1/canary; grep -c '/mnt.* - overlay' /proc/self/mountinfo",
+        { rootfs = carton.rootfs.overlay { lower = helper.rootfs() }, mounts = { source .. ":/mnt:ro" },
+          args = { "sh", "-c", "cat /mnt" .. place .. "/canary; grep -c '^[^-]* /mnt[^-]* - overlay' /proc/self/mountinfo || :" } }), source)
+    end
+  end)
   it("keeps it below put_old when that is asked for", function()
     local root = helper.rootfs(true)
     posix.mkdir(root .. "/old")

@@ -14,6 +14,9 @@ static bool is_filter_or_exec(const struct carton_step *step)
 _Noreturn void carton_child(const struct carton_plan *plan)
 {
 	struct carton_context ctx = {.proc = -1,
+	                             .stage = -1,
+	                             .wants_stage = plan->stage,
+	                             .own_mounts = plan->own_mounts,
 	                             .channel = plan->channel,
 	                             .parent = plan->parent,
 	                             .image = plan->image,

@@ -37,35 +37,47 @@ static bool is_directory(int fd)
 	return sys_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* The first tree on "/" goes on a stage where one is wanted, or it covers the caller's root;
+ * further ones cover the one before them. pivot_root(2) changes the roots of all processes of a
+ * mount namespace, so there is no stage in one that others are in. */
+static int attach_root(struct carton_context *ctx, int tree)
+{
+	int to = ctx->root;
+	long r;
+
+	if (ctx->wants_stage && ctx->own_mounts && ctx->stage < 0)
+		to = carton_stage(ctx);
+	else if (to < 0)
+		to = (int)sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
+	if (to < 0)
+		return ctx->report.call ? to : carton_fail(ctx, CARTON_CALL_OPEN, to);
+	r = sys_move_mount(tree, to);
+	if (to != ctx->root)
+		sys_close(to);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
+	if (ctx->root >= 0)
+		sys_close(ctx->root);
+	ctx->root = tree;
+	return 0;
+}
+
 /* Attach a tree inside the root. On "/" it becomes what later targets are resolved in. */
 static int attach(struct carton_context *ctx, int tree, const char *target, int flags)
 {
-	long to, r;
+	long r;
+	int to;
 
 	if (is_root(target)) {
 		if (!is_directory(tree)) /* of which the kernel says EINVAL */
 			return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, -ENOTDIR);
-		if (ctx->root >= 0)
-			to = ctx->root;
-		else
-			to = sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0);
-		if (to < 0)
-			return carton_fail(ctx, CARTON_CALL_OPEN, to);
-		r = sys_move_mount(tree, (int)to);
-		if (r < 0) {
-			if (to != ctx->root)
-				sys_close((int)to);
-			return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
-		}
-		sys_close((int)to);
-		ctx->root = tree;
-		return 0;
+		return attach_root(ctx, tree);
 	}
 	to = carton_root_open(ctx, target, flags);
 	if (to < 0)
-		return (int)to;
-	r = sys_move_mount(tree, (int)to);
-	sys_close((int)to);
+		return to;
+	r = sys_move_mount(tree, to);
+	sys_close(to);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
 }
 
@@ -478,46 +490,4 @@ int carton_mount_unmount(struct carton_context *ctx, const void *fields)
 	r = unmount_in(directory, last, flags);
 	sys_close(directory);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMOUNT, r) : 0;
-}
-
-int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
-{
-	const struct step_pivot_root *f = fields;
-	long fd = ctx->root, r;
-
-	if (f->new_root) {
-		fd = sys_openat(AT_FDCWD, f->new_root, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		if (fd < 0)
-			return carton_fail(ctx, CARTON_CALL_OPEN, fd);
-	} else if (fd < 0) {
-		return carton_fail(ctx, CARTON_CALL_OPEN, -EINVAL);
-	}
-	r = sys_fchdir((int)fd);
-	if (f->new_root)
-		sys_close((int)fd);
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_CHDIR, r);
-	/* "." on ".": the old root comes to lie on the new one, and is taken off: pivot_root(2) */
-	r = sys_call(SYS_pivot_root, ".", f->put_old ? f->put_old : ".");
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_PIVOT_ROOT, r);
-	if (!f->put_old) {
-		r = sys_call(SYS_umount2, ".", MNT_DETACH);
-		if (r < 0)
-			return carton_fail(ctx, CARTON_CALL_UMOUNT, r);
-	}
-	r = sys_call(SYS_chdir, "/");
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_CHDIR, r);
-	if (ctx->fresh) { /* from here on, "/" is the new root; the old procfs is gone */
-		if (ctx->proc >= 0)
-			sys_close(ctx->proc);
-		ctx->proc = -1;
-		fd = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		if (fd < 0)
-			return carton_fail(ctx, CARTON_CALL_OPEN, fd);
-		sys_close(ctx->root);
-		ctx->root = (int)fd;
-	}
-	return 0;
 }

@@ -59,6 +59,8 @@ int carton_namespace_unshare(struct carton_context *ctx, const void *fields)
 
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_UNSHARE, r);
+	if (ctx->fresh && f->kinds & CLONE_NEWNS)
+		ctx->own_mounts = true;
 	return renew ? renew_root(ctx) : 0;
 }
 
@@ -121,6 +123,8 @@ int carton_namespace_enter(struct carton_context *ctx, const void *fields)
 		if (r < 0)
 			return carton_fail(ctx, CARTON_CALL_PRCTL, r);
 	}
+	if (entered & CLONE_NEWNS)
+		ctx->own_mounts = false;
 	return ctx->fresh && entered & CLONE_NEWNS && ctx->root >= 0 ? renew_root(ctx) : 0;
 }
 

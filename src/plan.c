@@ -5,6 +5,8 @@ From a list of steps (Lua) to a flat plan in one arena.
 */
 #include "plan.h"
 
+#include <string.h>
+
 #include <lauxlib.h>
 
 #include "error.h"
@@ -13,11 +15,32 @@ From a list of steps (Lua) to a flat plan in one arena.
 
 #define STEPS_LIMIT 65536
 
+/* Whether a step looks a host path up while the container's root may cover the caller's. */
+static bool wants_stage(const struct carton_primitive *p, const void *fields, bool *rooted)
+{
+	const struct step_bind *bind = fields;
+	const struct step_overlay *overlay = fields;
+	const struct step_device *device = fields;
+	const char *target;
+
+	if (p->perform == carton_mount_device) /* nodes lie in /dev: only ".." leads to "/" */
+		return strstr(device->source ? device->source : device->path, "..") != NULL;
+	if (p->perform != carton_mount_bind && p->perform != carton_mount_overlay)
+		return false;
+	target = p->perform == carton_mount_bind ? bind->target : overlay->target;
+	if (!*rooted && target[strspn(target, "/")] == '\0') {
+		*rooted = true;
+		return false;
+	}
+	return p->perform == carton_mount_overlay || bind->source;
+}
+
 void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan,
                  struct carton_needs *needs)
 {
 	lua_State *L = arena->L;
 	lua_Unsigned n;
+	bool rooted = false;
 
 	steps = lua_absindex(L, steps);
 	arena->step = "plan";
@@ -49,6 +72,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 		carton_decode(arena, -1, p->fields, fields, NULL);
 		plan->steps[i - 1].perform = p->perform;
 		plan->steps[i - 1].fields = fields;
+		plan->stage = plan->stage || wants_stage(p, fields, &rooted);
 		if (needs) {
 			if (p->perform == carton_namespace_enter ||
 			    p->perform == carton_exec_fork ||

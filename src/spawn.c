@@ -357,6 +357,7 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	long pid;
 
 	plan->watched = watched;
+	plan->own_mounts = f->namespaces & CLONE_NEWNS;
 	if (needs.shield && !watched && plan->image < 0) {
 		plan->image = carton_new_image(l->arena);
 		if (fchmod(plan->image, 0111) < 0) /* nobody shall look into it: notify.c */

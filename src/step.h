@@ -123,21 +123,24 @@ struct carton_trace {
 
 /* What one step leaves for the next, in the process that performs them. */
 struct carton_context {
-	int root;        /* O_PATH descriptor: targets are resolved inside it */
-	int proc;        /* root of a verified procfs, -1 until carton_proc opened it */
-	int channel;     /* socket to the parent, -1 outside of a plan */
-	int parent;      /* pidfd of the parent, -1 outside of a plan */
-	bool traced;     /* stops at exec, where the parent looks at what is executed */
-	bool closed;     /* nothing is open but what the program gets */
-	int fds;         /* descriptors 0 to fds - 1 are the program's, 0: not known */
-	int image;       /* memfd of the init, -1 outside of a plan, or without one */
-	int masked;      /* an attached, empty, read-only directory to mask others with, or -1 */
-	bool fresh;      /* in a plan (a new process), not in the calling process */
-	bool listening;  /* a filter asks the parent */
-	int32_t *forked; /* where the pid of the child of exec.fork is told, for the parent */
-	bool hidden;     /* from who has the same user and capabilities */
-	bool denied;     /* setgroups(2) is, in the user namespace that was made or entered */
-	char last[256];  /* what carton_root_parent last pointed at */
+	int root;  /* O_PATH descriptor: targets are resolved inside it */
+	int proc;  /* root of a verified procfs, -1 until carton_proc opened it */
+	int stage; /* root of the mount that holds the caller's root and the new one, or -1 */
+	bool wants_stage; /* the new root goes on one: pivot.c */
+	bool own_mounts;  /* nobody else is in the mount namespace */
+	int channel;      /* socket to the parent, -1 outside of a plan */
+	int parent;       /* pidfd of the parent, -1 outside of a plan */
+	bool traced;      /* stops at exec, where the parent looks at what is executed */
+	bool closed;      /* nothing is open but what the program gets */
+	int fds;          /* descriptors 0 to fds - 1 are the program's, 0: not known */
+	int image;        /* memfd of the init, -1 outside of a plan, or without one */
+	int masked;       /* an attached, empty, read-only directory to mask others with, or -1 */
+	bool fresh;       /* in a plan (a new process), not in the calling process */
+	bool listening;   /* a filter asks the parent */
+	int32_t *forked;  /* where the pid of the child of exec.fork is told, for the parent */
+	bool hidden;      /* from who has the same user and capabilities */
+	bool denied;      /* setgroups(2) is, in the user namespace that was made or entered */
+	char last[256];   /* what carton_root_parent last pointed at */
 	struct carton_report report;
 };
 
@@ -495,6 +498,8 @@ struct step_landlock {
 	bool optional; /* of `handled`: what the kernel lacks is left out */
 };
 
+/* Make the place for the new root: an O_PATH descriptor, or -errno. pivot.c */
+int carton_stage(struct carton_context *ctx);
 /* A detached mount of a file system, or -errno: mount.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
 
