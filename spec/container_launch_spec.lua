@@ -383,6 +383,26 @@ describe("container:exec #userns", function()
     other:close()
     assert.same(before, helper.world())
   end)
+  it("has no more power than its user when it is executed, as the first program has none", function()
+    if not helper.is_root then
+      return -- one id is all that there is
+    end
+    local root = helper.rootfs(true)
+    os.execute(("cp '%s/bin/busybox' '%s/bin/private'; chmod 700 '%s/bin/private'"):format(root, root, root))
+    local args, ambient = { "/bin/private", "true" }, { ambient = { "DAC_OVERRIDE" } }
+    for _, init in ipairs { false, true } do
+      local fields = { rootfs = root, args = args, user = "1000", init = init }
+      helper.raises_code("EACCES", helper.shell, "", fields)
+      fields.user = "0"
+      assert.equal(127, helper.shell("", fields).code) -- no such applet: it ran
+      fields.user, fields.capabilities = "1000", ambient
+      assert.equal(127, helper.shell("", fields).code)
+      local c <close> = helper.start("sleep 60", { rootfs = root, init = init })
+      helper.raises_code("EACCES", c.exec, c, { args = args, user = "1000" })
+      assert.equal(127, c:exec { args = args, stderr = "null" }:wait().code)
+      assert.equal(127, c:exec { args = args, user = "1000", capabilities = ambient, stderr = "null" }:wait().code)
+    end
+  end)
   it("a plain output works beside it", function()
     assert.equal("x", output("echo x"))
   end)

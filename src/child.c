@@ -35,9 +35,12 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 		if (plan->trace)
 			plan->trace[i].began = sys_microseconds();
 		__atomic_store_n(plan->progress, i, __ATOMIC_RELEASE);
-		r = plan->watched && !ctx.traced && is_filter_or_exec(&plan->steps[i])
-		            ? carton_exec_watch(&ctx, i + 2 >= plan->nsteps)
-		            : 0;
+		if (i == plan->last)
+			r = carton_lower_capabilities(&ctx);
+		if (r >= 0)
+			r = plan->watched && !ctx.traced && is_filter_or_exec(&plan->steps[i])
+			            ? carton_exec_watch(&ctx, i + 2 >= plan->nsteps)
+			            : 0;
 		if (r >= 0)
 			r = plan->steps[i].perform(&ctx, plan->steps[i].fields);
 		if (plan->trace) {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -27,6 +28,7 @@ int carton_new_image(struct carton_arena *arena)
 		h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (h->fd < 0 ||
 	    write(h->fd, carton_init_image, carton_init_size) != (ssize_t)carton_init_size ||
+	    fchmod(h->fd, 0111) < 0 || /* nobody shall look into it: carton_lower_capabilities() */
 	    fcntl(h->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
 	            0) {
 		en = errno;

@@ -90,12 +90,9 @@ static long install(const struct step_notify *f, const uint64_t *secret)
 int carton_privilege_notify(struct carton_context *ctx, const void *fields)
 {
 	uint64_t secret[CARTON_SECRET_WORDS];
-	long r = ctx->image >= 0 ? carton_lower_readers() : 0;
+	long r = sys_call(SYS_getrandom, secret, sizeof(secret), 0);
 	int listener;
 
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_CAPSET, r);
-	r = sys_call(SYS_getrandom, secret, sizeof(secret), 0);
 	if (r != (long)sizeof(secret))
 		return carton_fail(ctx, CARTON_CALL_GETRANDOM, r < 0 ? r : -EIO);
 	r = install(fields, secret);

@@ -15,6 +15,12 @@ From a list of steps (Lua) to a flat plan in one arena.
 
 #define STEPS_LIMIT 65536
 
+static bool is_filter(const struct carton_step *step)
+{
+	return step->perform == carton_privilege_seccomp ||
+	       step->perform == carton_privilege_notify;
+}
+
 /* Whether a step looks a host path up while the container's root may cover the caller's. */
 static bool wants_stage(const struct carton_primitive *p, const void *fields, bool *rooted)
 {
@@ -104,6 +110,10 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 		lua_pop(L, 1);
 	}
 	arena->index = 0;
+	plan->last = plan->nsteps;
+	if (n > 0 && plan->steps[n - 1].perform == carton_exec_exec)
+		for (plan->last--; plan->last > 0 && is_filter(&plan->steps[plan->last - 1]);)
+			plan->last--;
 }
 
 /***

@@ -15,6 +15,7 @@ struct carton_step {
 struct carton_plan {
 	uint32_t nsteps;
 	struct carton_step *steps;
+	uint32_t last;                /* step from which on there are only filters and exec */
 	struct carton_trace *trace;   /* one for each step, or NULL */
 	uint32_t *progress;           /* steps done so far, where the parent can see it */
 	struct carton_report *report; /* memory of the parent, shared; or NULL: by the channel */

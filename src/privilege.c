@@ -49,16 +49,26 @@ static long set_capabilities(const struct capability_sets *sets)
 	return sys_call(SYS_capset, &header, data);
 }
 
-/* An exec gives root them back. */
-long carton_lower_readers(void)
+/* The effective set that a user other than root has after execve(2), without file capabilities: the
+ * ambient set, which is a part of the inheritable one. The program is looked up with no more than
+ * that, or it could be one that only root may execute. And while the init or the shield is
+ * executed, without what opens any file: it must not be readable, so that nobody can look into the
+ * process: ptrace(2), would_dump() in the kernel. execve(2) restores them for root. */
+int carton_lower_capabilities(struct carton_context *ctx)
 {
 	struct capability_sets sets;
+	uint64_t before;
 	long r = get_capabilities(&sets);
 
-	if (r < 0 || !(sets.effective & CARTON_READERS))
-		return r;
-	sets.effective &= ~CARTON_READERS;
-	return set_capabilities(&sets);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_CAPSET, r);
+	before = sets.effective;
+	if (sys_call(SYS_geteuid) != 0)
+		sets.effective &= sets.inheritable;
+	if (ctx->image >= 0)
+		sets.effective &= ~CARTON_READERS;
+	r = sets.effective == before ? 0 : set_capabilities(&sets);
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_CAPSET, r) : 0;
 }
 
 /* Drop what is not in the set; what is in it has to be there. */
@@ -127,8 +137,6 @@ int carton_privilege_capabilities(struct carton_context *ctx, const void *fields
 		next.effective = f->effective;
 	if (f->has_inheritable)
 		next.inheritable = f->inheritable;
-	if (ctx->listening && ctx->image >= 0) /* as before the filter */
-		next.effective &= ~CARTON_READERS;
 	if (memcmp(&now, &next, sizeof(now)) != 0) {
 		r = set_capabilities(&next);
 		if (r < 0)

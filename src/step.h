@@ -507,8 +507,8 @@ int carton_filesystem_create(struct carton_context *ctx, const struct step_files
  * notify.c, or NULL. exec.c */
 int carton_send_report(struct carton_context *ctx, uint32_t kind, int fd, const uint64_t *secret);
 int carton_await_reply(struct carton_context *ctx);
-/* Until exec, read nothing that is not to be read: 0 or -errno. privilege.c */
-long carton_lower_readers(void);
+/* Before the program is executed, or the filters that come right before it: privilege.c */
+int carton_lower_capabilities(struct carton_context *ctx);
 
 /* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
 /* Stop at exec; `last`: nothing but a filter comes before it. exec.c */

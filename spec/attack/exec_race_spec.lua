@@ -1,57 +1,82 @@
 -- SPDX-License-Identifier: MIT
--- A payload attaches to the process that enters its container, or reads its memory, before it is the program asked for.
+-- A payload attaches to the process that enters its container, reads its memory or takes its descriptors, before it is
+-- the program asked for; or it stops that process.
 local helper = require("spec.helper")
 local attack = require("spec.attack.attack")
 local carton = require("carton")
 local host = carton.host
 
---- Who was attached to that had a program which is not of the image.
-local function traced(path)
-  local list = {}
-  for name in helper.read(path):gmatch("traced (%C*)\n") do
-    if not name:find("^/memfd:carton%-init") and name ~= "" then -- the small program in memory has nothing of ours
-      list[#list + 1] = name
+--- Who was attached to that had a program which is not of the image, and what was taken. With SYS_PTRACE in a user
+-- namespace that has the caller's id the shield can be attached to: it has the channel, but nothing else of ours.
+local function reached(path, shield)
+  local list, seen = {}, {}
+  for verb, name in helper.read(path):gmatch("(%a+) (%C*)\n") do
+    local known = verb == "ours" or name == "" or seen[name]
+      or (shield and (name == "the channel" or name:find("^/memfd:carton%-init")))
+    if not known then
+      seen[name], list[#list + 1] = true, verb .. " " .. name
     end
   end
-  return table.concat(list, " ")
+  return table.concat(list, ", ")
 end
 
-local function race(start, exec, seconds)
+local function race(verb, start, exec, seconds, shield)
   local root = attack.image()
-  local c <close> = start(root, { "sh", "-c", "exec payload trace 400 >/tmp/traced 2>&1" })
+  local c <close> = start(root, { "sh", "-c", ("exec payload %s 400 >/tmp/reached 2>&1"):format(verb) })
   local tries, began = 0, host.monotonic()
   while tries < 100 and host.monotonic() - began < seconds do
     tries = tries + 1
     exec(c, { args = { "sleep", tries % 20 == 0 and "0.1" or "0" } })
   end
-  local path = root .. "/tmp/traced"
+  local path = root .. "/tmp/reached"
   assert(helper.eventually(function() return helper.read(path):find("ours ") end), "nothing is attached to")
-  attack.holds(traced(path) == "", "%s", traced(path))
+  attack.holds(reached(path, shield) == "", "%s", reached(path, shield))
   return tries .. " times entered"
 end
 
-attack.any("a payload attaches to who enters its container", { "exec race" }, function(r)
-  local capabilities = { "DAC_OVERRIDE", "SETUID", "SETGID" }
-  return race(function(root, args)
-    return r:start { rootfs = root, args = args, capabilities = capabilities, seccomp = false }
-  end, function(c, fields)
-    fields.capabilities = capabilities
-    c:exec(fields)
-  end, r.seconds)
-end)
+for verb, title in pairs { trace = "a payload attaches to who enters its container",
+  steal = "a payload takes the descriptors of who enters its container" } do
+  attack.any(title, { "exec race" }, function(r)
+    local capabilities = { "DAC_OVERRIDE", "SETUID", "SETGID" }
+    return race(verb, function(root, args)
+      return r:start { rootfs = root, args = args, capabilities = capabilities, seccomp = false }
+    end, function(c, fields)
+      fields.capabilities = capabilities
+      c:exec(fields)
+    end, r.seconds)
+  end)
+end
 
 describe("who enters a container #userns", function()
   it("is not attached to by who has all capabilities in its user namespace", function()
     local ids = { { container_id = 0, host_id = 200000, size = 1000 } }
-    race(function(root, args)
-      os.execute(("touch '%s/tmp/traced'; chmod 666 '%s/tmp/traced'"):format(root, root))
+    race("trace", function(root, args)
+      os.execute(("touch '%s/tmp/reached'; chmod 666 '%s/tmp/reached'"):format(root, root))
       return carton.container { rootfs = root, args = args, capabilities = "all", seccomp = false,
         idmap = helper.is_root and { uids = ids, gids = ids } or "single", stdin = "null" }:start()
     end, function(c, fields)
       fields.stdin, fields.stdout, fields.stderr = "null", "null", "null"
       local e <close> = c:exec(fields)
       e:wait(10)
-    end, 30)
+    end, 30, not helper.is_root)
+  end)
+  it("is waited for no longer than the time-out, when it is stopped", function()
+    local root = attack.image()
+    local c <close> = attack.container { rootfs = root, args = { "sh", "-c",
+      "while :; do kill -STOP -1; done" }, init = true }:start()
+    local failed, before = nil, helper.world()
+    for _ = 1, 200 do
+      local ok, err = pcall(c.exec, c, { args = { "true" }, timeout = 0.2, stdin = "null", stdout = "null" })
+      if ok then
+        err:close()
+      else
+        failed = err
+        break
+      end
+    end
+    assert.equal("ETIMEDOUT", failed and failed.code, tostring(failed))
+    assert.matches("not done within 5 s", tostring(failed))
+    assert.same(before, helper.world())
   end)
 end)
 
