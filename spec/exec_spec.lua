@@ -25,6 +25,17 @@ local function sh(script)
 end
 
 describe("exec.spawn", function()
+  it("ends a process that does not come to its end in time, and says at which step", function()
+    local before = helper.world()
+    local err = helper.raises_code("ETIMEDOUT", exec.spawn, { timeout = 0.2, steps = { { "sync", name = "stop" },
+      { "exec.setsid" }, { "exec.exec", args = { "/bin/true" } } },
+      sync = { stop = function(process) process:kill("SIGSTOP") end } })
+    assert.equal("sync", err.step)
+    assert.same(before, helper.world())
+    for _, timeout in ipairs { 0, -1, "1", 0 / 0 } do
+      assert.matches("timeout", helper.raises(exec.spawn, { timeout = timeout, steps = {} }))
+    end
+  end)
   it("runs a program and tells how it ended", function()
     local p <close> = exec.spawn { steps = { sh "exit 7" } }
     local status = p:wait()

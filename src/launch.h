@@ -40,10 +40,11 @@ struct spawn_fields {
 	struct carton_handle *cgroup;
 	uint64_t namespaces;
 	bool trace;
+	double timeout;  /* seconds in which the child has to say something or execute */
 	int steps, sync; /* stack indexes */
 };
 
-/* Wait for the end of a child of ours. */
+/* End a child of ours that has nothing more to do. */
 void carton_reap_child(pid_t pid);
 /* All of these raise. */
 int carton_fail_spawn(lua_State *L, const char *call, int errnum);

@@ -7,6 +7,8 @@ side).
 #include "launch.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,10 +26,13 @@ side).
 #include "names.h"
 #include "primitive.h"
 #include "sys.h"
+#include "util.h"
 
 #define CARTON_SPAWN "carton.spawn"
 #define STACK_SIZE   (128 * 1024)
 #define GUARD_SIZE   4096
+#define END_TIMEOUT  10000 /* milliseconds for a child to end after SIGKILL */
+#define TIMEOUT      60    /* seconds, where none is given */
 
 #if defined(__SANITIZE_ADDRESS__) || !defined(CARTON_HAVE_RAW)
 #define MAY_SHARE                                                                                  \
@@ -68,6 +73,7 @@ static void give_stack(char *stack)
 
 void carton_reap_child(pid_t pid)
 {
+	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 }
@@ -80,9 +86,17 @@ static void end_forked(const struct spawn *s)
 	siginfo_t info;
 
 	if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
-		kill(pid, SIGKILL);
 		carton_reap_child(pid);
 	}
+}
+
+/* False: it is stuck in the kernel, or in a frozen cgroup v1. */
+static bool end_process(struct carton_process *p)
+{
+	struct pollfd ended = {.fd = p->handle.fd, .events = POLLIN};
+
+	sys_call(SYS_pidfd_send_signal, p->handle.fd, SIGKILL, NULL, 0);
+	return poll(&ended, 1, END_TIMEOUT) == 1 && carton_reap(p, true) == 1;
 }
 
 /* A child that shares memory keeps reading the plan until it executes or ends: wait for it first.
@@ -94,10 +108,8 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	if (s->far >= 0)
 		close(s->far);
 	if (s->process && !s->running && s->process->handle.fd >= 0) {
-		if (!s->process->ended) {
-			sys_call(SYS_pidfd_send_signal, s->process->handle.fd, SIGKILL, NULL, 0);
-			carton_reap(s->process, true);
-		}
+		if (!s->process->ended && !end_process(s->process))
+			s->stack = NULL;      /* the kernel may still write there */
 		close(s->process->handle.fd); /* nobody gets the handle */
 		s->process->handle.fd = -1;
 		end_forked(s);
@@ -215,13 +227,13 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 	         NULL, carton_namespace_names},
 		{"trace", carton_decode_bool, offsetof(struct spawn_fields, trace), 0, NULL, NULL},
 		{NULL, NULL, 0, 0, NULL, NULL}};
-	static const char *const own[] = {"steps", "sync", "cgroup"};
+	static const char *const own[] = {"steps", "sync", "cgroup", "timeout"};
 
 	lua_newtable(L); /* the plain fields alone */
 	for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
 		bool skip = false;
 
-		for (size_t i = 0; i < 3; i++)
+		for (size_t i = 0; i < countof(own); i++)
 			skip = skip || (lua_type(L, -2) == LUA_TSTRING &&
 			                strcmp(lua_tostring(L, -2), own[i]) == 0);
 		if (!skip) {
@@ -243,6 +255,14 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 	lua_pushliteral(L, "cgroup");
 	if (lua_rawget(L, 1) != LUA_TNIL)
 		f->cgroup = luaL_checkudata(L, -1, CARTON_CGROUP);
+	lua_pushliteral(L, "timeout");
+	if (lua_rawget(L, 1) != LUA_TNIL)
+		luaL_argexpected(L, lua_type(L, -1) == LUA_TNUMBER, 1,
+		                 "number of seconds in 'timeout'");
+	f->timeout = luaL_optnumber(L, -1, TIMEOUT);
+	luaL_argcheck(L, f->timeout > 0, 1, "'timeout' is a number of seconds above 0");
+	if (f->timeout > INT_MAX / 1000)
+		f->timeout = INT_MAX / 1000;
 }
 
 static void push_trace(lua_State *L, const struct carton_plan *plan)
@@ -352,21 +372,16 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	struct carton_needs needs = l->needs;
 	struct clone_args args = {0};
 	int pair[2], process;
-	bool share, quiet, done = true;
+	bool share, done = true;
 	struct spawn *s;
 	long pid;
 
 	plan->watched = watched;
 	plan->own_mounts = f->namespaces & CLONE_NEWNS;
-	if (needs.shield && !watched && plan->image < 0) {
+	if (needs.shield && !watched && plan->image < 0)
 		plan->image = carton_new_image(l->arena);
-		if (fchmod(plan->image, 0111) < 0) /* nobody shall look into it: notify.c */
-			return carton_fail_spawn(L, "fchmod", errno);
-	}
-	needs.channel = needs.channel || plan->image >= 0; /* the init may fail, too */
 	/* who shares memory is killed together when a cgroup has none left */
 	share = MAY_SHARE && !needs.own_memory && !f->cgroup && !(f->namespaces & CLONE_NEWTIME);
-	quiet = (share && !needs.channel) || watched;
 
 	s = new_spawn(L);
 	s->image = l->arena->image;
@@ -381,16 +396,12 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	share_state(L, s, l, share);
 	if (share)
 		share_memory(L, s, &args);
-	plan->channel = plan->near = -1;
-	if (!quiet) {
+	if (!watched)
 		plan->report = NULL;
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-			return carton_fail_spawn(L, "socketpair", errno);
-		s->channel = plan->near = pair[0];
-		s->far = plan->channel = pair[1];
-	} else if (!watched) { /* we sleep until it has executed or failed: vfork(2) */
-		args.flags |= CLONE_VFORK;
-	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return carton_fail_spawn(L, "socketpair", errno);
+	s->channel = plan->near = pair[0];
+	s->far = plan->channel = pair[1];
 	if (needs.parent) {
 		s->parent = plan->parent = (int)sys_call(SYS_pidfd_open, getpid(), 0);
 		if (s->parent < 0)
@@ -407,17 +418,12 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 		lua_getfield(L, 1, "namespaces");
 		return carton_fail_spawn(L, "clone3", (int)-pid);
 	}
-	if (!quiet) {
-		close(s->far);
-		s->far = -1;
-		carton_follow(L, s, f, plan, &needs, process);
-	} else if (watched) {
+	close(s->far);
+	s->far = -1;
+	if (watched)
 		done = carton_watch(L, s, f, plan, &needs);
-	} else if (plan->report->kind == CARTON_REPORT_FAILED) {
-		carton_raise_report(L, f, plan->report);
-	} else {
-		carton_conclude(L, s, f, plan, &needs);
-	}
+	else
+		carton_follow(L, s, f, plan, &needs, process);
 	if (done && plan->trace) {
 		s->running = false; /* without memory for it nobody gets the process */
 		push_trace(L, plan);
@@ -438,9 +444,11 @@ step
 @tparam[opt] table fields.sync function for each `sync` step, called with the process
 @tparam[opt] directory fields.cgroup the cgroup (v2) that it is born into, of `carton.cgroup`
 @tparam[opt=false] boolean fields.trace keep what each step took, for `process:trace()`
+@tparam[opt=60] number fields.timeout seconds that the new process has until it executes the
+program; what a `sync` function takes does not count, and the time begins anew after it
 @treturn process
-@raise `carton.error` of the step that failed, with `step`, `index`, `path`, `errno`; nothing runs
-then
+@raise `carton.error` of the step that failed, with `step`, `index`, `path`, `errno`; `ETIMEDOUT` it
+is not done in time; nothing runs then
 @see clone3(2), clone(2)
 @usage local p <close> = carton.exec.spawn{ steps = { { "exec.exec", args = { "/bin/true" } } } }
 */

@@ -4,6 +4,7 @@
 #include "launch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -143,26 +144,61 @@ void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 	carton_raise_report(L, f, &report);
 }
 
-/* Until it says something: what its filter asks is answered. Nobody but our own code has run there
- * as long as the channel is open: the program's exec closes what was its last copy. */
-static void await_message(lua_State *L, struct spawn *s)
+/* Milliseconds until the child has to say something, at least 0. */
+static int time_left(const struct spawn_fields *f, int64_t began)
+{
+	int64_t left = began + (int64_t)f->timeout * 1000 - (int64_t)sys_microseconds() / 1000;
+
+	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* Programs of a container that is entered can stop whoever enters it, or freeze the cgroup. */
+static void fail_late(lua_State *L, const struct spawn_fields *f, const struct carton_plan *plan)
+{
+	struct carton_report report = {.errnum = ETIMEDOUT};
+	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
+
+	report.step = done < plan->nsteps ? done : plan->nsteps - 1;
+	snprintf(report.text, sizeof(report.text), "not done within %g s", f->timeout);
+	carton_raise_report(L, f, &report); /* spawn_finish() ends the child */
+}
+
+/* Until the child says something; what its filter asks is answered. Nobody but our own code has run
+ * there as long as the channel is open: the program's exec closes what was its last copy. */
+static void await_message(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                          const struct carton_plan *plan)
 {
 	struct pollfd fds[] = {{.fd = s->channel, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+	int64_t began = (int64_t)sys_microseconds() / 1000;
 	int r = 0;
 
 	if (s->listener)
 		fds[1].fd = carton_listener_fd(s->listener);
-	while (s->listener && r >= 0) {
-		r = poll(fds, 2, -1) < 0 && errno != EINTR ? -errno : 0;
-		if (r < 0 || fds[0].revents)
-			break;
-		if (fds[1].revents & POLLIN)
+	while (r >= 0 && !fds[0].revents) {
+		int left = time_left(f, began);
+
+		r = poll(fds, 2, left);
+		if (r < 0)
+			r = errno == EINTR ? 0 : -errno;
+		else if (r == 0 && left == 0)
+			fail_late(L, f, plan);
+		else if (!fds[0].revents && fds[1].revents & POLLIN)
 			r = carton_listener_pass(s->listener, s->channel);
-		else if (fds[1].revents)
+		else if (!fds[0].revents && fds[1].revents)
 			fds[1].fd = -1; /* nobody is left behind it */
 	}
 	if (r < 0)
-		carton_fail_spawn(L, "seccomp", -r);
+		carton_fail_spawn(L, "poll", -r);
+}
+
+/* What a step may say besides that it failed. */
+static bool is_expected(const struct carton_step *step, uint32_t kind)
+{
+	if (kind == CARTON_REPORT_SYNC)
+		return step->perform == carton_exec_sync;
+	return kind == CARTON_REPORT_FD &&
+	       (step->perform == carton_exec_fork || step->perform == carton_exec_terminal ||
+	        step->perform == carton_privilege_notify);
 }
 
 void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
@@ -176,7 +212,7 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		struct carton_handle *h; /* there before the descriptor is */
 
 		lua_settop(L, top);
-		await_message(L, s);
+		await_message(L, s, f, plan);
 		h = carton_newhandle(L, CARTON_DESCRIPTOR);
 		n = receive(s->channel, &report, &h->fd);
 		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
@@ -192,17 +228,16 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		if (n != sizeof(report) || report.step >= plan->nsteps ||
 		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE))
 			carton_fail_spawn(L, "recvmsg", EPROTO);
-		if (report.kind == CARTON_REPORT_FD && h->fd < 0)
-			carton_fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
-		if (report.kind == CARTON_REPORT_FD)
-			take_descriptor(L, s, plan, report.step, process, h);
-		else if (report.kind == CARTON_REPORT_SYNC &&
-		         plan->steps[report.step].perform == carton_exec_sync)
-			take_turn(L, s, f, plan, &report, process);
-		else if (report.kind == CARTON_REPORT_FAILED)
+		if (report.kind == CARTON_REPORT_FAILED)
 			carton_raise_report(L, f, &report);
-		else
+		if (!is_expected(&plan->steps[report.step], report.kind))
 			carton_fail_spawn(L, "recvmsg", EPROTO);
+		if (report.kind == CARTON_REPORT_SYNC)
+			take_turn(L, s, f, plan, &report, process);
+		else if (h->fd < 0)
+			carton_fail_spawn(L, "recvmsg", EMFILE); /* it had no place here */
+		else
+			take_descriptor(L, s, plan, report.step, process, h);
 	}
 }
 
@@ -237,10 +272,38 @@ static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fi
 	return ptrace(PTRACE_DETACH, s->process->pid, 0, 0) == 0;
 }
 
-/* Wait for a watched child to execute or fail; false: start it again, without watching. */
 static bool is_fault(int sig)
 {
 	return sig == SIGILL || sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGSYS;
+}
+
+#define STOP_INTERVAL 50 /* milliseconds until a stop other than that of exec is seen */
+
+/* Wait for a stop or the end of a watched child. poll(2) tells of its exec, which closes the
+ * channel, and of its end; of any other stop nothing does. */
+static void await_stop(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+                       const struct carton_plan *plan, siginfo_t *info)
+{
+	struct pollfd channel = {.fd = s->channel, .events = POLLIN};
+	int64_t began = (int64_t)sys_microseconds() / 1000;
+	long r;
+
+	for (;;) {
+		memset(info, 0, sizeof(*info));
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, info,
+		             WSTOPPED | WEXITED | WNOWAIT | (channel.revents ? 0 : WNOHANG), NULL);
+		if (r < 0 && r != -EINTR)
+			carton_fail_spawn(L, "waitid", (int)-r);
+		if (r == 0 && info->si_pid != 0)
+			return;
+		if (!channel.revents) {
+			int left = time_left(f, began);
+
+			if (left == 0)
+				fail_late(L, f, plan);
+			poll(&channel, 1, left < STOP_INTERVAL ? left : STOP_INTERVAL);
+		}
+	}
 }
 
 bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
@@ -250,13 +313,7 @@ bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 	long r;
 
 	for (;;) {
-		memset(&info, 0, sizeof(info));
-		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, &info,
-		             WSTOPPED | WEXITED | WNOWAIT, NULL);
-		if (r == -EINTR)
-			continue;
-		if (r < 0)
-			carton_fail_spawn(L, "waitid", (int)-r);
+		await_stop(L, s, f, plan, &info);
 		if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)
 			break;
 		if (info.si_status == SIGTRAP) {

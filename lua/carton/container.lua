@@ -66,7 +66,8 @@ end
 -- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
 -- @tparam[opt=false] boolean fields.delegate its root may divide its cgroup further (cgroup v2)
 -- @tparam[opt] string fields.network `"none"` (loopback only, the default) or `"host"`
--- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`
+-- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`; a start that takes
+--   as long (at least 5 s, at most 60, which is the default) fails with `ETIMEDOUT`
 -- @tparam[opt] table fields.on `created(c)` before the root is entered, `started(c)`, `exited(c, status)`
 -- @tparam[opt=false] boolean fields.init run below a built-in init that reaps and passes signals on
 -- @tparam[opt] boolean fields.readonly make the root read-only after all mounts; by default as the layout says
@@ -223,6 +224,11 @@ local function settle(c, prepared, opened, process)
   end
 end
 
+-- Seconds that a start may take. What is meant for the program can be too short for the steps before it.
+local function start_timeout(timeout)
+  return timeout and math.max(5, math.min(timeout, 60)) or nil
+end
+
 -- Spawn what `make` compiles, with everything that was opened for it closed again.
 local function launch(c, make)
   if container.observer then -- of `carton.learn`
@@ -238,6 +244,7 @@ local function launch(c, make)
       steps = compiled.steps,
       namespaces = compiled.namespaces,
       sync = sync_functions(c, compiled),
+      timeout = start_timeout(c.fields.timeout),
       trace = c.fields.trace,
     }
   end)
