@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- `make bench`: what a launch costs, beside the least it can cost and beside other programs, in turns.
 --   bench.lua [--json] [ROUNDS]
+-- The environment variable BASELINE names another build's carton, to compare two states of the source.
 local carton = require "carton"
 local core = require "carton.core"
 
@@ -15,6 +16,7 @@ for _, word in ipairs(arg) do
 end
 
 local build = core.host.realpath(os.getenv("BUILD") or "build")
+local baseline = os.getenv("BASELINE")
 local results = { rounds = rounds, machine = core.host.uname(), tables = {} }
 
 local function say(format, ...)
@@ -173,22 +175,30 @@ local function commands(name, wish)
   local function add(label, ...)
     list[#list + 1] = { label, { ... } }
   end
-  local program = build .. "/bin/carton"
-  local path = bundle(name, wish)
+  local program, path = build .. "/bin/carton", bundle(name, wish)
+  local function ours(...)
+    add("carton run", program, ...)
+    if baseline then
+      add("carton run, baseline", baseline, ...)
+    end
+  end
   add("no container", rootfs .. "/true")
   if wish.walls then
     add("floor", build .. "/bench/floor", "-npw", "-s", place .. "/filter", rootfs, "/true")
-    add("carton run", program, "run", "--memory", "256M", "--cpus", "1", "--pids", "64", rootfs, "/true")
+    ours("run", "--memory", "256M", "--cpus", "1", "--pids", "64", rootfs, "/true")
   elseif wish.proc then
     add("floor", build .. "/bench/floor", "-np", rootfs, "/true")
   else
     add("floor", build .. "/bench/floor", wish.net and "-n" or "--", rootfs, "/true")
-    local args = { program, "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup" }
+    local args = { "run", "--bare", "--seccomp", "none", "--keyring", "inherit", "--share", "cgroup" }
     table.move(wish.net and {} or { "--share", "net" }, 1, 2, #args + 1, args)
     table.move({ rootfs, "/true" }, 1, 2, #args + 1, args)
-    add("carton run", table.unpack(args))
+    ours(table.unpack(args))
   end
   add("carton recipe", program, recipe(name, wish))
+  if baseline then
+    add("carton recipe, baseline", baseline, recipe(name, wish))
+  end
   if has("bwrap") and not wish.walls then -- it knows neither limits nor masked paths
     local args = { "bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--bind", rootfs, "/" }
     if wish.net then
@@ -275,6 +285,40 @@ local function loops(wish)
     { name = "carton, in a loop", median = high, ratio = high / low } }
 end
 
+--- What single walls cost a launch from inside one program: each left out, or added, in turns with the whole.
+local function walls_apart()
+  local whole = { rootfs = rootfs, args = { "/true" } }
+  local dir = carton.rootfs.dir
+  local variants = { { "default walls", {} },
+    { "die_with_parent = false", { die_with_parent = false } },
+    { "seccomp = false", { seccomp = false } },
+    { "without masked paths", { rootfs = dir { path = rootfs, system = { mask = false } } } },
+    { "without /proc, /sys, /dev", { rootfs = dir { path = rootfs, system = false } } },
+    { "network of the host", { network = "host" } },
+    { "a bind mount more", { mounts = { "/usr:/usr:ro" } } },
+    { "an overlay for the root", { rootfs = carton.rootfs.overlay { lower = rootfs } } },
+    { "init = true", { init = true } } }
+  local times, rows = {}, {}
+  for _ = 1, rounds do
+    for i, variant in ipairs(variants) do
+      local fields = variant[2]
+      for key, value in pairs(whole) do
+        fields[key] = fields[key] == nil and value or fields[key]
+      end
+      local began = core.host.monotonic()
+      local status = carton.container(fields):run()
+      times[i] = times[i] or {}
+      table.insert(times[i], (core.host.monotonic() - began) * 1e6)
+      assert(status.code == 0, "a launch failed")
+    end
+  end
+  for i, variant in ipairs(variants) do
+    rows[i] = { name = variant[1], median = median(times[i]) }
+    rows[i].ratio = rows[i].median / rows[1].median
+  end
+  return rows
+end
+
 local function only(list, ...)
   local kept = {}
   for _, name in ipairs { ... } do
@@ -325,6 +369,7 @@ local function main()
   write(place .. "/filter", output(build .. "/bin/carton", "seccomp", "show", "--raw"))
   show("all walls: the usual mounts, masked paths, seccomp, capabilities, limits", measure(commands("walls", walls)))
   show("from inside one program: all walls", loops(walls))
+  show("from inside one program: single walls", walls_apart())
   show("from inside one program: mnt pid uts ipc", loops {})
   show("from inside one program: mnt pid uts ipc net", loops { net = true })
   if ok then
