@@ -198,7 +198,7 @@ local failing = {
   ["privilege.umask"] = { { mask = "0" }, nil, reason = "umask(2) always succeeds" },
   ["privilege.oom_score_adj"] = { { value = 5000 }, "EINVAL ERANGE EACCES" },
   ["privilege.scheduler"] = { { nice = 99 }, "EINVAL" },
-  ["privilege.ioprio"] = { { class = "idle", priority = 9 }, "EINVAL" },
+  ["privilege.ioprio"] = { { class = "realtime", priority = 9 }, "EINVAL" },
   ["privilege.affinity"] = { { cpus = "1023" }, "EINVAL" },
   ["privilege.personality"] = { { persona = "linux" }, nil, reason = "personality(2) always succeeds" },
   ["privilege.sysctl"] = { { name = "kernel.sysrq", value = "1" }, "EINVAL" },

@@ -197,7 +197,7 @@ describe("file systems #userns", function()
       { "mount.filesystem", type = "nosuchfs", target = "/tmp" } }, "true")
     assert.equal("nosuchfs", err.text)
     err = helper.raises_code("EINVAL", inside, {
-      { "mount.tmpfs", target = "/tmp", size = "plenty" } }, "true")
+      { "mount.filesystem", type = "tmpfs", target = "/tmp", data = { size = "plenty" } } }, "true")
     assert.matches("tmpfs", err.text)
   end)
   it("mount.mqueue and mount.proc follow no link that an image left in their place", function()
@@ -453,6 +453,44 @@ describe("what lies in a root #userns", function()
     helper.raises_code("EEXIST", inside, { tmp,
       { "mount.symlink", path = "/tmp/link", target = "x" },
       { "mount.symlink", path = "/tmp/link", target = "x" } }, "true")
+  end)
+  it("symlink is optional only where the one that is there holds the same", function()
+    for _, other in ipairs { "busyboxx", "busybo", "/bin/busybox" } do
+      helper.raises_code("EEXIST", inside, { tmp,
+        { "mount.symlink", path = "/tmp/link", target = "busybox" },
+        { "mount.symlink", path = "/tmp/link", target = other, optional = true } }, "true")
+    end
+    helper.raises_code("EEXIST", inside, { tmp,
+      { "mount.write", target = "/tmp/link", content = "busybox" },
+      { "mount.symlink", path = "/tmp/link", target = "busybox", optional = true } }, "true")
+  end)
+  it("mkdir and write give all bits of a mode, and no others", function()
+    assert.equal("2755 7777 755 750 6755 600 xyz", inside({ tmp, { "privilege.umask", mask = "0077" },
+      { "mount.mkdir", target = "/tmp/a", mode = "2755" }, { "mount.mkdir", target = "/tmp/b", mode = "7777" },
+      { "mount.mkdir", target = "/tmp/a/plain" }, { "mount.mkdir", target = "/tmp/a/x", mode = "0750" },
+      { "mount.mkdir", target = "/tmp/a/x" }, { "mount.mkdir", target = "/tmp/a", mode = "2755" },
+      { "mount.write", target = "/tmp/f", content = "x", mode = "6755" },
+      { "mount.write", target = "/tmp/g", content = "x" },
+      { "mount.write", target = "/tmp/g", content = "y", mode = "0600" },
+      { "mount.write", target = "/tmp/f", content = "y", append = true, mode = "6755" },
+      { "mount.chmod", target = "/tmp/g", mode = "0600" }, { "mount.write", target = "/tmp/g", content = "z" },
+    }, "stat -c %a /tmp/a /tmp/b /tmp/a/plain /tmp/a/x /tmp/f /tmp/g | tr '\\n' ' '; cat /tmp/f /tmp/g"))
+    local err = helper.raises_code("EEXIST", inside, { tmp, { "mount.mkdir", target = "/tmp/a", mode = "0755" },
+      { "mount.mkdir", target = "/tmp/a", mode = "0700" } }, "true")
+    assert.matches("has another mode", tostring(err))
+  end)
+  it("says when a set-group-ID bit can't be given #root", function()
+    helper.isolated(function()
+      local path = helper.tmpdir()
+      posix.chown(path, 33, 34)
+      mount.chmod { target = path, mode = "2775" }
+      carton.privilege.user { uid = 33, gid = 33, groups = {} }
+      mount.mkdir { target = path .. "/a", mode = "0750", optional = false } -- takes the bit off that it inherits
+      expect(carton.host.stat(path .. "/a").mode == "0750")
+      local err = helper.raises_code("EPERM", mount.write, { target = path .. "/b", content = "", mode = "2750" })
+      expect(tostring(err):find("has another mode", 1, true), tostring(err))
+      helper.raises_code("EPERM", mount.chmod, { target = path .. "/a", mode = "2750" })
+    end)
   end)
   it("device makes a node and looks at it again #root", function()
     assert.equal("1:3 666 works", inside({ tmp,

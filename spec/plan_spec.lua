@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Plans as text and JSON, their differences, and that looking at one needs no privilege and does nothing.
 local carton = require("carton")
+local core = require("carton.core")
 local helper = require("spec.helper")
 local plan = carton.plan
 
@@ -11,6 +12,84 @@ local function compiled(fields)
   end
   return carton.container(all):compile()
 end
+
+describe("a step's fields", function()
+  local own = { { container_id = 0, host_id = 0, size = 1 } }
+  local function refused(step, text)
+    local message = helper.raises(core.validate, { step })
+    assert.is_truthy(message:find(text, 1, true), step[1] .. ": " .. message)
+  end
+  it("never contradict each other", function()
+    for text, step in pairs {
+      ["one of the fields 'source' and 'tree' expected"] = { "mount.bind", target = "/b" },
+      ["'temporary' and 'upper' exclude"] = { "mount.overlay", target = "/", lower = "/", temporary = true,
+        upper = "/u", work = "/w" },
+      ["'temporary' and 'work' exclude"] = { "mount.overlay", target = "/", lower = "/", temporary = true,
+        work = "/w" },
+      ["'work' is missing, which goes with 'upper'"] = { "mount.overlay", target = "/", lower = "/", upper = "/u" },
+      ["'upper' is missing, which goes with 'work'"] = { "mount.overlay", target = "/", lower = "/", work = "/w" },
+      ["'size' goes with 'temporary'"] = { "mount.overlay", target = "/", lower = "/", upper = "/u", work = "/w",
+        size = "1m" },
+      ["'lower': a list of at least one"] = { "mount.overlay", target = "/", lower = {}, temporary = true },
+      ["'upperdir' is said by the fields"] = { "mount.overlay", target = "/", lower = "/", temporary = true,
+        data = { upperdir = "/u" } },
+      ["'user' and 'uid' exclude"] = { "privilege.user", user = "web", uid = 0 },
+      ["'group' and 'gid' exclude"] = { "privilege.user", uid = 0, group = "web", gid = 0 },
+      ["'groups' and 'keep_groups' exclude"] = { "privilege.user", uid = 0, groups = {}, keep_groups = true },
+      ["'kinds' goes with 'process'"] = { "namespace.enter", kinds = { "net" } },
+    } do
+      refused(step, text)
+    end
+  end)
+  it("are lists without names and holes, where they are lists", function()
+    for name, step in pairs {
+      options = { "mount.bind", source = "/", target = "/b", options = { ro = true } },
+      paths = { "mount.mask", paths = { first = "/proc/kcore" } },
+      lower = { "mount.overlay", target = "/", lower = { "/a", below = "/b" }, temporary = true },
+      kinds = { "namespace.unshare", kinds = { net = true } },
+      bounding = { "privilege.capabilities", bounding = { KILL = true } },
+      groups = { "privilege.user", uid = 0, groups = { web = 1 } },
+      cpus = { "privilege.affinity", cpus = { 0, [2.5] = 1 } },
+      fds = { "exec.descriptors", fds = { out = 1 } },
+      args = { "exec.exec", args = { "sh", c = "x" } },
+      uids = { "namespace.idmap", uids = { own[1], x = own[1] }, gids = own },
+      handled = { "privilege.landlock", handled = { execute = true } },
+    } do
+      refused(step, ("field '%s': list expected, got the name"):format(name))
+    end
+    refused({ "mount.mask", paths = { "/a", nil, "/b" } }, "field 'paths': the list has a hole")
+    refused({ "mount.mask", paths = { "/a", [3] = "/b" } }, "field 'paths': the list has a hole")
+    refused({ "namespace.idmap", gids = own, uids = { { container_id = 0, host_id = 0, size = 1, sise = 1 } } },
+      "unknown field 'sise'")
+    core.validate { { "exec.exec", args = { [-1] = "lua5.4", [0] = "recipe.lua", "sh" } } } -- `arg` is such a list
+  end)
+  it("are amounts that the kernel does not take for no limit", function()
+    for _, size in ipairs { 0, "0", "0m", "0%", "1001%", -1, "-1", "1.5m", "010m", "0x10", "", "m", "1mm", "1 m",
+      "16777216t", "8388608t", "18446744073709551616", "9223372036854775808", "16e", "1b" } do
+      refused({ "mount.tmpfs", target = "/", size = size }, "field 'size': a number above 0")
+      refused({ "mount.overlay", target = "/", lower = "/", temporary = true, size = size }, "field 'size': a number")
+    end
+    refused({ "mount.tmpfs", target = "/", size = 1.5 }, "field 'size'")
+    for _, inodes in ipairs { 0, "0", "50%", "-1" } do
+      refused({ "mount.tmpfs", target = "/", inodes = inodes }, "field 'inodes': a number above 0")
+    end
+    for _, size in ipairs { 1, "1", "64m", "64M", "8388607t", "7e", "50%", 1 << 40 } do
+      core.validate { { "mount.tmpfs", target = "/", size = size, inodes = "4k" } }
+    end
+  end)
+  it("are modes and numbers whose bits all count", function()
+    refused({ "mount.tmpfs", target = "/", mode = "10755" }, "field 'mode': '10755' is not an octal mode")
+    refused({ "mount.tmpfs", target = "/", mode = 755 }, "field 'mode': mode as a string")
+    refused({ "mount.devpts", target = "/", ptmxmode = "20666" }, "field 'ptmxmode'")
+    refused({ "exec.terminal", rows = 65536 }, "field 'rows': an integer from 0 to 65535 expected")
+    refused({ "exec.terminal", columns = -1 }, "field 'columns': an integer")
+    refused({ "exec.controlling", fd = 1 << 32 }, "field 'fd': an integer")
+    refused({ "mount.bind", source = "/", target = "/b", options = { "noatime", "strictatime" } }, "contradicts")
+    refused({ "mount.bind", source = "/", target = "/b", options = { "noatime", "relatime" } }, "contradicts")
+    core.validate { { "mount.bind", source = "/", target = "/b", options = { "noatime", "noatime" } } }
+    refused({ "mount.filesystem", target = "/", type = "x", data = { a = {} } }, "field 'data': strings, numbers")
+  end)
+end)
 
 describe("plan.text", function()
   it("has the namespaces first, then a line a step", function()

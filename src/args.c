@@ -161,7 +161,9 @@ void carton_decode(struct carton_arena *arena, int index, const struct carton_fi
 	arena->field = NULL;
 	refuse_unknown(arena, index, fields,
 	               skip); /* first: a misspelt field is also a missing one */
-	for (const struct carton_field *f = fields; f->name; f++) {
+	for (; fields->name; fields++) {
+		const struct carton_field *f = fields;
+
 		lua_pushstring(L, f->name);
 		lua_rawget(L, index);
 		arena->field = f->name;
@@ -177,6 +179,8 @@ void carton_decode(struct carton_arena *arena, int index, const struct carton_fi
 		lua_pop(L, 1);
 	}
 	arena->field = NULL;
+	if (fields->decode)
+		fields->decode(arena, fields, out);
 }
 
 const char *carton_copy_bytes(struct carton_arena *arena, const char *s, size_t length)
@@ -222,17 +226,40 @@ void carton_decode_bytes(struct carton_arena *arena, const struct carton_field *
 	bytes->length = length;
 }
 
-/* Length of the list on top of the stack; raises when it is none or too long. */
-uint32_t carton_list_length(struct carton_arena *arena)
+/* Length of the list on top of the stack; raises when it is none or too long. A name or an item
+ * behind a hole would be left out. Items below 1 are the script's name and options, in `arg`. */
+static uint32_t list_length(struct carton_arena *arena, const char *beside)
 {
 	lua_State *L = arena->L;
-	lua_Unsigned n;
+	lua_Unsigned n, found = 0;
 
 	carton_expect(arena, lua_istable(L, -1), "list");
 	n = lua_rawlen(L, -1);
 	if (n > LIST_LIMIT)
 		carton_badfield(arena, "list of more than %d entries", LIST_LIMIT);
+	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+		if (lua_isinteger(L, -2)) {
+			if (lua_tointeger(L, -2) > (lua_Integer)n)
+				carton_badfield(arena, "the list has a hole before item %I",
+				                (LUAI_UACINT)lua_tointeger(L, -2));
+			found += lua_tointeger(L, -2) > 0;
+		} else if (lua_type(L, -2) != LUA_TSTRING || !beside ||
+		           strcmp(lua_tostring(L, -2), beside) != 0) {
+			lua_pushvalue(L, -2);
+			carton_badfield(arena,
+			                beside ? "unknown field '%s'"
+			                       : "list expected, got the name '%s'",
+			                luaL_tolstring(L, -1, NULL));
+		}
+	}
+	if (found < n)
+		carton_badfield(arena, "the list has a hole");
 	return (uint32_t)n;
+}
+
+uint32_t carton_list_length(struct carton_arena *arena)
+{
+	return list_length(arena, NULL);
 }
 
 void carton_decode_strings(struct carton_arena *arena, const struct carton_field *field, void *out)
@@ -350,9 +377,15 @@ void carton_decode_bool(struct carton_arena *arena, const struct carton_field *f
 
 void carton_decode_integer(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
-	(void)field;
+	const struct carton_range *range = field->aux;
+	lua_Integer n;
+
 	carton_expect(arena, lua_isinteger(arena->L, -1), "integer");
-	*(int64_t *)out = lua_tointeger(arena->L, -1);
+	n = lua_tointeger(arena->L, -1);
+	if (range && !arena->absent && (n < range->least || n > range->most))
+		carton_badfield(arena, "an integer from %I to %I expected",
+		                (LUAI_UACINT)range->least, (LUAI_UACINT)range->most);
+	*(int64_t *)out = n;
 }
 
 void carton_decode_id(struct carton_arena *arena, const struct carton_field *field, void *out)
@@ -368,6 +401,10 @@ void carton_decode_mode(struct carton_arena *arena, const struct carton_field *f
 	uint32_t mode = 0;
 
 	(void)field;
+	if (arena->absent && lua_isinteger(arena->L, -1)) {
+		*(uint32_t *)out = CARTON_NO_MODE;
+		return;
+	}
 	carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING,
 	              "mode as a string such as \"0755\"");
 	s = lua_tostring(arena->L, -1);
@@ -415,15 +452,21 @@ void carton_decode_choice(struct carton_arena *arena, const struct carton_field 
 	*(unsigned int *)out = (unsigned int)carton_tochoice(arena, field->aux);
 }
 
-void carton_decode_choices(struct carton_arena *arena, const struct carton_field *field, void *out)
+void carton_join_choices(struct carton_arena *arena, const struct carton_choice *choices,
+                         const char *beside, uint64_t *out)
 {
-	uint32_t n = carton_list_length(arena);
+	uint32_t n = list_length(arena, beside);
 
 	for (uint32_t i = 0; i < n; i++) {
 		lua_rawgeti(arena->L, -1, i + 1);
-		*(uint64_t *)out |= carton_tochoice(arena, field->aux);
+		*out |= carton_tochoice(arena, choices);
 		lua_pop(arena->L, 1);
 	}
+}
+
+void carton_decode_choices(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	carton_join_choices(arena, field->aux, NULL, out);
 }
 
 void carton_decode_choices_one(struct carton_arena *arena, const struct carton_field *field,

@@ -46,12 +46,16 @@ struct carton_field {
 
 void carton_newarena(lua_State *L, struct carton_arena *arena); /* pushes the table */
 void *carton_alloc(struct carton_arena *arena, size_t size);
-/* Read the table at `index` into `out`; the fields end with a NULL name. `skip` is one field that
- * is known elsewhere, or NULL. */
+/* Read the table at `index` into `out`; the fields end with a NULL name, whose decoder, if any,
+ * looks at all that was read. `skip` is one field that is known elsewhere, or NULL. */
 void carton_decode(struct carton_arena *arena, int index, const struct carton_field *fields,
                    void *out, const char *skip);
 /* Raise a plain string that names step and field. */
 int carton_badfield(struct carton_arena *arena, const char *format, ...);
+
+struct carton_range { /* of an integer, both inclusive */
+	int64_t least, most;
+};
 
 struct carton_choice { /* a name and what it stands for */
 	const char *name;
@@ -66,9 +70,9 @@ carton_decoder carton_decode_groups;  /* struct carton_strings of names or ids; 
 carton_decoder carton_decode_mask;    /* int64_t, from "0022" */
 carton_decoder carton_decode_env;     /* struct carton_strings: list or table of name -> value */
 carton_decoder carton_decode_bool;    /* bool */
-carton_decoder carton_decode_integer; /* int64_t */
+carton_decoder carton_decode_integer; /* int64_t; aux: struct carton_range or NULL */
 carton_decoder carton_decode_id;      /* int64_t, 0 to 4294967294 */
-carton_decoder carton_decode_mode;    /* uint32_t, from "0755" */
+carton_decoder carton_decode_mode;    /* uint32_t, from "0755"; CARTON_NO_MODE with "#-1" */
 carton_decoder carton_decode_choice;  /* unsigned int; aux: struct carton_choice[] */
 carton_decoder carton_decode_choices_one;  /* uint64_t: one name; aux: struct carton_choice[] */
 carton_decoder carton_decode_constant;     /* const char *: aux itself; the field is not given */
@@ -88,6 +92,13 @@ carton_decoder carton_decode_cpus;         /* uint64_t[16] */
 carton_decoder carton_decode_seconds;      /* uint64_t nanoseconds */
 carton_decoder carton_decode_signal;       /* int64_t */
 
+/* Parameters of tmpfs and devpts, as carton_decode_parameter, in the forms the kernel reads
+ * exactly. */
+carton_decoder carton_decode_mode_parameter;  /* an octal mode */
+carton_decoder carton_decode_size_parameter;  /* bytes above 0: "64m", "50%" */
+carton_decoder carton_decode_count_parameter; /* a number above 0, without percent */
+carton_decoder carton_decode_size;            /* const char *: bytes, not yet a parameter */
+
 /* What decoders are made of. Strings are copied from the top of the stack into the arena. */
 void carton_expect(struct carton_arena *arena, bool holds, const char *what);
 const char *carton_copy_bytes(struct carton_arena *arena, const char *s, size_t length);
@@ -97,5 +108,8 @@ void carton_sort_strings(const char **items, uint32_t count);
 
 /* A name of the list, or a message that says which there are. */
 unsigned long carton_tochoice(struct carton_arena *arena, const struct carton_choice *choices);
+/* A list of such names, joined; a field `beside` may stand in the list, or NULL. */
+void carton_join_choices(struct carton_arena *arena, const struct carton_choice *choices,
+                         const char *beside, uint64_t *out);
 
 #endif

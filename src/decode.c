@@ -44,9 +44,11 @@ void carton_decode_options(struct carton_arena *arena, const struct carton_field
 	};
 	struct carton_attributes *attributes = out;
 	uint32_t n = carton_list_length(arena);
+	uint64_t atime = 0;
 
 	(void)field;
 	for (uint32_t i = 0; i < n; i++) {
+		bool is_atime;
 		size_t k = 0;
 
 		lua_rawgeti(arena->L, -1, i + 1);
@@ -56,10 +58,13 @@ void carton_decode_options(struct carton_arena *arena, const struct carton_field
 		if (k == countof(known))
 			carton_badfield(arena, "unknown mount option '%s'",
 			                lua_tostring(arena->L, -1));
-		if ((known[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
+		is_atime = known[k].clear & MOUNT_ATTR__ATIME; /* one word of three */
+		if ((is_atime && attributes->clear & MOUNT_ATTR__ATIME && known[k].set != atime) ||
+		    (known[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
 		    (known[k].clear & attributes->set & ~(uint64_t)MOUNT_ATTR__ATIME))
 			carton_badfield(arena, "'%s' contradicts an earlier option",
 			                lua_tostring(arena->L, -1));
+		atime = is_atime ? known[k].set : atime;
 		attributes->set |= known[k].set;
 		attributes->clear |= known[k].clear;
 		lua_pop(arena->L, 1);
@@ -94,6 +99,80 @@ void carton_decode_parameter(struct carton_arena *arena, const struct carton_fie
 	add_option(arena, out, field->aux, carton_copy_string(arena));
 }
 
+void carton_decode_mode_parameter(struct carton_arena *arena, const struct carton_field *field,
+                                  void *out)
+{
+	uint32_t mode;
+
+	carton_decode_mode(arena, field, &mode); /* the kernel drops the bits that are no mode */
+	add_option(arena, out, field->aux, carton_copy_string(arena));
+}
+
+/* The amount as tmpfs reads it, or 0 if it has none to give: the kernel takes 0 for no limit, wraps
+ * what does not fit 64 bits, and reads digits after a leading 0 as octal. */
+static uint64_t amount_of(const char *text, bool percent)
+{
+	static const char units[] = "kmgtpe";
+	const char *unit;
+	uint64_t n = 0;
+
+	if (*text < '1' || *text > '9')
+		return 0;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		if (n > (uint64_t)INT64_MAX / 10 - 1)
+			return 0;
+		n = n * 10 + (uint64_t)(*text - '0');
+	}
+	if (percent && strcmp(text, "%") == 0)
+		return n <= 1000 ? n : 0;
+	if (!*text)
+		return n;
+	unit = strchr(units, *text | 0x20);
+	if (!unit || text[1])
+		return 0;
+	for (; unit >= units; unit--) {
+		if (n > (uint64_t)INT64_MAX >> 10)
+			return 0;
+		n <<= 10;
+	}
+	return n;
+}
+
+static const char *copy_amount(struct carton_arena *arena, bool percent)
+{
+	lua_State *L = arena->L;
+	const char *copy;
+
+	if (lua_isinteger(L, -1))
+		lua_pushfstring(L, "%I", (LUAI_UACINT)lua_tointeger(L, -1));
+	else
+		lua_pushvalue(L, -1);
+	copy = carton_copy_string(arena);
+	if (amount_of(copy, percent) == 0)
+		carton_badfield(arena, "a number above 0 such as %s expected, got '%s'",
+		                percent ? "1048576, \"64m\" or \"50%\"" : "1000 or \"64k\"", copy);
+	lua_pop(L, 1);
+	return copy;
+}
+
+void carton_decode_size_parameter(struct carton_arena *arena, const struct carton_field *field,
+                                  void *out)
+{
+	add_option(arena, out, field->aux, copy_amount(arena, true));
+}
+
+void carton_decode_count_parameter(struct carton_arena *arena, const struct carton_field *field,
+                                   void *out)
+{
+	add_option(arena, out, field->aux, copy_amount(arena, false));
+}
+
+void carton_decode_size(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	(void)field;
+	*(const char **)out = copy_amount(arena, true);
+}
+
 /* Parameters in the order of their names: a table has none of its own. */
 void carton_decode_data(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
@@ -118,6 +197,10 @@ void carton_decode_data(struct carton_arena *arena, const struct carton_field *f
 			if (lua_toboolean(L, -1))
 				add_option(arena, out, keys[i], NULL);
 		} else {
+			carton_expect(arena,
+			              lua_type(L, -1) == LUA_TSTRING ||
+			                      lua_type(L, -1) == LUA_TNUMBER,
+			              "strings, numbers or booleans");
 			luaL_tolstring(L, -1, NULL);
 			add_option(arena, out, keys[i], carton_copy_string(arena));
 			lua_pop(L, 1);
@@ -188,6 +271,24 @@ void carton_decode_fds(struct carton_arena *arena, const struct carton_field *fi
 	fds->count = n;
 }
 
+/* Refuse any name in the table on top but those of a list that ends with NULL. */
+static void expect_names(struct carton_arena *arena, const char *const names[])
+{
+	lua_State *L = arena->L;
+
+	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+		size_t i = 0;
+
+		while (names[i] && !(lua_type(L, -2) == LUA_TSTRING &&
+		                     strcmp(names[i], lua_tostring(L, -2)) == 0))
+			i++;
+		if (!names[i]) {
+			lua_pushvalue(L, -2);
+			carton_badfield(arena, "unknown field '%s'", luaL_tolstring(L, -1, NULL));
+		}
+	}
+}
+
 static lua_Integer id_of(struct carton_arena *arena, const char *name, lua_Integer least)
 {
 	lua_State *L = arena->L;
@@ -205,6 +306,7 @@ static lua_Integer id_of(struct carton_arena *arena, const char *name, lua_Integ
 
 void carton_decode_idmap(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
+	static const char *const names[] = {"container_id", "host_id", "size", NULL};
 	struct carton_idmap *map = out;
 	uint32_t n = carton_list_length(arena);
 	struct carton_idmap_entry *items;
@@ -216,6 +318,7 @@ void carton_decode_idmap(struct carton_arena *arena, const struct carton_field *
 	for (uint32_t i = 0; i < n; i++) {
 		lua_rawgeti(arena->L, -1, i + 1);
 		carton_expect(arena, lua_istable(arena->L, -1), "list of tables");
+		expect_names(arena, names);
 		items[i].container_id = (uint32_t)id_of(arena, "container_id", 0);
 		items[i].host_id = (uint32_t)id_of(arena, "host_id", 0);
 		items[i].size = (uint32_t)id_of(arena, "size", 1);
@@ -239,6 +342,7 @@ static uint64_t limit_of(struct carton_arena *arena)
 
 void carton_decode_rlimits(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
+	static const char *const names[] = {"soft", "hard", NULL};
 	lua_State *L = arena->L;
 	struct carton_rlimits *limits = out;
 	struct carton_rlimit *items = carton_alloc(arena, 16 * sizeof(*items));
@@ -253,6 +357,7 @@ void carton_decode_rlimits(struct carton_arena *arena, const struct carton_field
 		item->resource = (int)carton_tochoice(arena, carton_rlimit_names);
 		lua_pop(L, 1);
 		if (lua_istable(L, -1)) {
+			expect_names(arena, names);
 			lua_pushliteral(L, "soft");
 			lua_rawget(L, -2);
 			item->soft = limit_of(arena);

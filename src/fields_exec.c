@@ -69,8 +69,11 @@ Make a terminal the controlling one. The caller leads a session.
 @tparam[opt=0] int fields.fd descriptor of the terminal
 @see ioctl_tty(2)
 */
-const struct carton_field carton_controlling_fields[] = {
-	{"fd", carton_decode_integer, offsetof(struct step_controlling, fd), 0, NULL, NULL}, END};
+static const struct carton_range descriptor_range = {0, INT32_MAX};
+const struct carton_field carton_controlling_fields[] = {{"fd", carton_decode_integer,
+                                                          offsetof(struct step_controlling, fd), 0,
+                                                          NULL, &descriptor_range},
+                                                         END};
 
 /***
 Say which descriptors the program gets; all others are closed when it is executed. Step only.
@@ -95,12 +98,15 @@ its other side (`process:terminal()`). Step only.
 @raise `carton.error`: `EINVAL` there is no devpts
 @see pty(7), ioctl_tty(2)
 */
+static const struct carton_range window_range = {0, UINT16_MAX};
 const struct carton_field carton_terminal_fields[] = {
 	{"ptmx", carton_decode_string, offsetof(struct step_terminal, ptmx), 0, "/dev/pts/ptmx",
          NULL},
 	{"console", carton_decode_string, offsetof(struct step_terminal, console), 0, NULL, NULL},
-	{"rows", carton_decode_integer, offsetof(struct step_terminal, rows), 0, NULL, NULL},
-	{"columns", carton_decode_integer, offsetof(struct step_terminal, columns), 0, NULL, NULL},
+	{"rows", carton_decode_integer, offsetof(struct step_terminal, rows), 0, NULL,
+         &window_range},
+	{"columns", carton_decode_integer, offsetof(struct step_terminal, columns), 0, NULL,
+         &window_range},
 	END};
 
 /***

@@ -112,20 +112,17 @@ static void decode_scopes(struct carton_arena *arena, const struct carton_field 
 {
 	lua_State *L = arena->L;
 	struct carton_landlock_scopes *scopes = out;
-	struct carton_field names = *field;
 
-	names.aux = scope_names;
-	carton_decode_choices(arena, &names, &scopes->set);
+	(void)field;
+	carton_join_choices(arena, scope_names, "optional", &scopes->set);
 	if (!scopes->set)
 		carton_badfield(arena, "is empty");
-	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-		if (lua_isinteger(L, -2))
-			continue;
-		if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "optional") != 0)
-			carton_badfield(arena, "unknown field '%s'", luaL_tolstring(L, -2, NULL));
+	lua_pushliteral(L, "optional");
+	if (lua_rawget(L, -2) != LUA_TNIL) {
 		carton_expect(arena, lua_isboolean(L, -1), "optional: boolean");
 		scopes->optional = lua_toboolean(L, -1);
 	}
+	lua_pop(L, 1);
 }
 
 /* At least one of the parts, or the step would do nothing. */

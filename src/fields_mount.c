@@ -7,9 +7,12 @@ does it here and now, and a step as well.
 #include "primitive.h"
 
 #include <stddef.h>
+#include <string.h>
+#include <sys/mount.h>
 
 #include "handle.h"
 #include "names.h"
+#include "util.h"
 
 #define TARGET(type)                                                                               \
 	{                                                                                          \
@@ -23,10 +26,23 @@ does it here and now, and a step as well.
 	{                                                                                          \
 		"options", carton_decode_options, offsetof(struct type, options), 0, NULL, NULL    \
 	}
-#define END                                                                                        \
+#define CHECKED(check)                                                                             \
 	{                                                                                          \
-		NULL, NULL, 0, 0, NULL, NULL                                                       \
+		NULL, check, 0, 0, NULL, NULL                                                      \
 	}
+#define END CHECKED(NULL)
+
+static void check_bind(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	const struct step_bind *f = out;
+
+	(void)field;
+	if (!f->source == (f->tree < 0))
+		carton_badfield(arena, "one of the fields 'source' and 'tree' expected");
+	if (f->tree >= 0 && f->propagation & MS_SLAVE)
+		carton_badfield(arena,
+		                "field 'propagation': a tree is private, and no slave of anything");
+}
 
 /***
 Make a part of the tree visible at another place.
@@ -42,7 +58,8 @@ Make a part of the tree visible at another place.
 @tparam[opt] namespace fields.idmap user namespace whose maps the mount gets
 @tparam[opt] {string,...} fields.options `ro nosuid nodev noexec nosymfollow noatime ...`, recursive
 with `recursive`
-@tparam[opt] string fields.propagation `private`, `rslave`, ...
+@tparam[opt] string fields.propagation `private`, `rslave`, ...; without `r` of the uppermost mount
+alone
 @raise `carton.error`: `ENOENT` no such source, `EPERM` not allowed to mount, `EINVAL` a
 non-recursive bind of a tree with locked mounts
 @see mount_setattr(2), open_tree(2), move_mount(2)
@@ -61,7 +78,7 @@ const struct carton_field carton_bind_fields[] = {
 	OPTIONS(step_bind),
 	{"propagation", carton_decode_choices_one, offsetof(struct step_bind, propagation), 0, NULL,
          carton_propagation_names},
-	END};
+	CHECKED(check_bind)};
 
 /***
 Attach a detached tree. A tree can be attached once; see `bind` for copies.
@@ -89,9 +106,9 @@ const struct carton_field carton_attach_fields[] = {
 		"type", carton_decode_constant, offsetof(struct step_filesystem, type), 0, word,   \
 			word                                                                       \
 	}
-#define PARAMETER(name, key, def)                                                                  \
+#define PARAMETER(name, kind, key)                                                                 \
 	{                                                                                          \
-		name, carton_decode_parameter, offsetof(struct step_filesystem, data), 0, def, key \
+		name, carton_decode_##kind, offsetof(struct step_filesystem, data), 0, NULL, key   \
 	}
 
 /***
@@ -99,20 +116,21 @@ Mount an empty file system in memory.
 @function tmpfs
 @tparam table fields
 @tparam string fields.target path inside the root file system
-@tparam[opt] string|int fields.size bytes, or with a suffix: `"64m"`, `"50%"` (the kernel's default:
-half of the memory)
+@tparam[opt] string|int fields.size bytes above 0, or with a suffix: `"64m"`, `"50%"` (the kernel's
+default: half of the memory)
 @tparam[opt="1777"] string fields.mode of its root
 @tparam[opt] string|int fields.inodes how many files it can hold
 @tparam[opt] {string,...} fields.options mount attributes
 @raise `carton.error`: `EINVAL` with the kernel's words about a bad parameter
 @see tmpfs(5)
 */
-const struct carton_field carton_tmpfs_fields[] = {CONSTANT("tmpfs"),
-                                                   FILESYSTEM(NULL),
-                                                   PARAMETER("size", "size", NULL),
-                                                   PARAMETER("mode", "mode", NULL),
-                                                   PARAMETER("inodes", "nr_inodes", NULL),
-                                                   END};
+const struct carton_field carton_tmpfs_fields[] = {
+	CONSTANT("tmpfs"),
+	FILESYSTEM(NULL),
+	PARAMETER("size", size_parameter, "size"),
+	PARAMETER("mode", mode_parameter, "mode"),
+	PARAMETER("inodes", count_parameter, "nr_inodes"),
+	END};
 
 /***
 Mount the processes of the caller's pid namespace.
@@ -129,9 +147,9 @@ link
 */
 const struct carton_field carton_proc_fields[] = {CONSTANT("proc"),
                                                   FILESYSTEM("true"),
-                                                  PARAMETER("subset", "subset", NULL),
-                                                  PARAMETER("hidepid", "hidepid", NULL),
-                                                  PARAMETER("gid", "gid", NULL),
+                                                  PARAMETER("subset", parameter, "subset"),
+                                                  PARAMETER("hidepid", parameter, "hidepid"),
+                                                  PARAMETER("gid", parameter, "gid"),
                                                   END};
 
 /***
@@ -153,13 +171,14 @@ Mount a new instance of pseudo-terminals.
 @raise `carton.error`: `EINVAL` an id that is not mapped
 @see pts(4)
 */
-const struct carton_field carton_devpts_fields[] = {CONSTANT("devpts"),
-                                                    FILESYSTEM("true"),
-                                                    PARAMETER("mode", "mode", NULL),
-                                                    PARAMETER("ptmxmode", "ptmxmode", NULL),
-                                                    PARAMETER("gid", "gid", NULL),
-                                                    PARAMETER("max", "max", NULL),
-                                                    END};
+const struct carton_field carton_devpts_fields[] = {
+	CONSTANT("devpts"),
+	FILESYSTEM("true"),
+	PARAMETER("mode", mode_parameter, "mode"),
+	PARAMETER("ptmxmode", mode_parameter, "ptmxmode"),
+	PARAMETER("gid", parameter, "gid"),
+	PARAMETER("max", parameter, "max"),
+	END};
 
 /***
 Mount the POSIX message queues of the caller's ipc namespace.
@@ -198,6 +217,33 @@ const struct carton_field carton_filesystem_fields[] = {
 	{"data", carton_decode_data, offsetof(struct step_filesystem, data), 0, NULL, NULL},
 	END};
 
+/* Where changes go is said once: beside `temporary`, an upper directory would stay empty. */
+static void check_overlay(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	static const char *const layers[] = {"lowerdir", "lowerdir+", "datadir+", "upperdir",
+	                                     "workdir"};
+	const struct step_overlay *f = out;
+
+	(void)field;
+	if (f->lower.count == 0)
+		carton_badfield(arena, "field 'lower': a list of at least one path expected");
+	if (f->temporary && (f->upper || f->work))
+		carton_badfield(arena, "fields 'temporary' and '%s' exclude each other",
+		                f->upper ? "upper" : "work");
+	if (!f->upper != !f->work)
+		carton_badfield(arena, "field '%s' is missing, which goes with '%s'",
+		                f->upper ? "work" : "upper", f->upper ? "upper" : "work");
+	if (f->size && !f->temporary)
+		carton_badfield(arena, "field 'size' goes with 'temporary'");
+	for (uint32_t i = 0; i < f->data.count; i++)
+		for (size_t k = 0; k < countof(layers); k++)
+			if (strcmp(f->data.items[i].key, layers[k]) == 0)
+				carton_badfield(arena,
+				                "field 'data': '%s' is said by the fields 'lower', "
+				                "'upper' and 'work'",
+				                layers[k]);
+}
+
 /***
 Mount layers as one tree.
 @function overlay
@@ -207,8 +253,9 @@ root) and
 255 bytes in all: Linux 6.7)
 @tparam[opt] string fields.upper where changes go, with `work` beside it on the same file system
 @tparam[opt] string fields.work an empty directory
-@tparam[opt=false] boolean fields.temporary upper and work on a tmpfs that goes with the mount
-@tparam[opt] string fields.size of that tmpfs
+@tparam[opt=false] boolean fields.temporary upper and work on a tmpfs that goes with the mount,
+instead of `upper` and `work`
+@tparam[opt] string|int fields.size of that tmpfs
 @raise `carton.error`: `ENOENT` a layer is missing, its path is in `text`
 @see mount(8)
 */
@@ -217,12 +264,12 @@ const struct carton_field carton_overlay_fields[] = {
 	{"upper", carton_decode_string, offsetof(struct step_overlay, upper), 0, NULL, NULL},
 	{"work", carton_decode_string, offsetof(struct step_overlay, work), 0, NULL, NULL},
 	BOOL(step_overlay, temporary, NULL),
-	{"size", carton_decode_string, offsetof(struct step_overlay, size), 0, NULL, NULL},
+	{"size", carton_decode_size, offsetof(struct step_overlay, size), 0, NULL, NULL},
 	TARGET(step_overlay),
 	BOOL(step_overlay, create, "true"),
 	{"data", carton_decode_data, offsetof(struct step_overlay, data), 0, NULL, NULL},
 	OPTIONS(step_overlay),
-	END};
+	CHECKED(check_overlay)};
 
 /***
 Change the attributes of a mount.
@@ -306,14 +353,17 @@ Make a directory.
 @function mkdir
 @tparam table fields
 @tparam string fields.target path inside the root file system
-@tparam[opt="0755"] string fields.mode whatever the umask is
+@tparam[opt="0755"] string fields.mode whatever the umask and the directory above it say
 @tparam[opt=true] boolean fields.parents make what is missing above it
-@tparam[opt=true] boolean fields.optional one that is there already is fine
+@tparam[opt=true] boolean fields.optional one that is there already is fine, unless `mode` is given
+and it has another
+@raise `carton.error`: `EEXIST` there is a directory with another mode, `EPERM` a set-group-ID bit
+that the caller can't give
 @see mkdir(2)
 */
 const struct carton_field carton_mkdir_fields[] = {
 	TARGET(step_mkdir),
-	{"mode", carton_decode_mode, offsetof(struct step_mkdir, mode), 0, "0755", NULL},
+	{"mode", carton_decode_mode, offsetof(struct step_mkdir, mode), 0, "#-1", NULL},
 	BOOL(step_mkdir, parents, "true"),
 	BOOL(step_mkdir, optional, "true"),
 	END};
@@ -325,7 +375,8 @@ Write a file from a string.
 @tparam string fields.target path inside the root file system; one that exists must be a regular
 file
 @tparam string fields.content any bytes
-@tparam[opt="0644"] string fields.mode of a new file
+@tparam[opt="0644"] string fields.mode of the file; when it is not given, one that exists keeps its
+own
 @tparam[opt=false] boolean fields.append instead of replacing
 @tparam[opt=true] boolean fields.create make a missing file
 @see open(2)
@@ -333,7 +384,7 @@ file
 const struct carton_field carton_write_fields[] = {
 	TARGET(step_write),
 	{"content", carton_decode_bytes, offsetof(struct step_write, content), 1, NULL, NULL},
-	{"mode", carton_decode_mode, offsetof(struct step_write, mode), 0, "0644", NULL},
+	{"mode", carton_decode_mode, offsetof(struct step_write, mode), 0, "#-1", NULL},
 	BOOL(step_write, append, NULL),
 	BOOL(step_write, create, "true"),
 	END};
@@ -344,7 +395,8 @@ Make a symbolic link.
 @tparam table fields
 @tparam string fields.path where the link is, inside the root file system
 @tparam string fields.target what it holds
-@tparam[opt=false] boolean fields.optional one that is there already is fine
+@tparam[opt=false] boolean fields.optional one that is there already and holds the same is fine
+@raise `carton.error`: `EEXIST` there is something else
 @see symlink(2)
 */
 const struct carton_field carton_symlink_fields[] = {
@@ -354,7 +406,8 @@ const struct carton_field carton_symlink_fields[] = {
 	END};
 
 /***
-Make a device node, or bind the host's where nodes may not be made.
+Make a device node, or bind the host's where nodes may not be made. What is given of `type`, `major`
+and `minor` has to be what the host's node is, which need not exist when all three are given.
 @function device
 @tparam table fields
 @tparam string fields.path inside the root file system
@@ -362,9 +415,10 @@ Make a device node, or bind the host's where nodes may not be made.
 @tparam[opt] string fields.type `char` or `block`, by default the host's
 @tparam[opt] int fields.major by default the host's
 @tparam[opt] int fields.minor by default the host's
-@tparam[opt="0666"] string fields.mode of a node that is made
+@tparam[opt] string fields.mode by default `"0666"`; a bound node has the host's and no other
 @tparam[opt=false] boolean fields.bind bind the host's node
-@raise `carton.error`: `ENODEV` the node is not that device, `EPERM` nodes may not be made here
+@raise `carton.error`: `ENODEV` the node is not that device, `EPERM` nodes may not be made here, or
+the bound node has another mode; `EACCES` the mount is nodev, so that no node there can be opened
 @see mknod(2)
 */
 const struct carton_field carton_device_fields[] = {
@@ -372,9 +426,9 @@ const struct carton_field carton_device_fields[] = {
 	{"source", carton_decode_string, offsetof(struct step_device, source), 0, NULL, NULL},
 	{"type", carton_decode_choice, offsetof(struct step_device, type), 0, NULL,
          carton_device_names},
-	{"major", carton_decode_integer, offsetof(struct step_device, major), 0, "#-1", NULL},
-	{"minor", carton_decode_integer, offsetof(struct step_device, minor), 0, "#-1", NULL},
-	{"mode", carton_decode_mode, offsetof(struct step_device, mode), 0, "0666", NULL},
+	{"major", carton_decode_id, offsetof(struct step_device, major), 0, "#-1", NULL},
+	{"minor", carton_decode_id, offsetof(struct step_device, minor), 0, "#-1", NULL},
+	{"mode", carton_decode_mode, offsetof(struct step_device, mode), 0, "#-1", NULL},
 	BOOL(step_device, bind, NULL),
 	END};
 

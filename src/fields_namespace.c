@@ -11,10 +11,11 @@ which does it here and now, and a step as well.
 #include "handle.h"
 #include "names.h"
 
-#define END                                                                                        \
+#define CHECKED(check)                                                                             \
 	{                                                                                          \
-		NULL, NULL, 0, 0, NULL, NULL                                                       \
+		NULL, check, 0, 0, NULL, NULL                                                      \
 	}
+#define END CHECKED(NULL)
 
 /***
 Leave namespaces for new ones.
@@ -31,6 +32,15 @@ const struct carton_field carton_unshare_fields[] = {{"kinds", carton_decode_cho
                                                       offsetof(struct step_unshare, kinds), 1, NULL,
                                                       carton_namespace_names},
                                                      END};
+
+static void check_enter(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	const struct step_enter *f = out;
+
+	(void)field;
+	if (f->kinds && f->process == CARTON_UNSET)
+		carton_badfield(arena, "field 'kinds' goes with 'process'");
+}
 
 /***
 Enter namespaces, several at once.
@@ -49,7 +59,7 @@ const struct carton_field carton_enter_fields[] = {
          CARTON_PROCESS},
 	{"kinds", carton_decode_choices, offsetof(struct step_enter, kinds), 0, NULL,
          carton_namespace_names},
-	END};
+	CHECKED(check_enter)};
 
 /***
 Write the id maps of a new user namespace; setgroups(2) is denied before.

@@ -6,14 +6,18 @@ of fields is a function, which does it here and now, and a step as well.
 */
 #include "primitive.h"
 
+#include <linux/ioprio.h>
+#include <sched.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "names.h"
 
-#define END                                                                                        \
+#define CHECKED(check)                                                                             \
 	{                                                                                          \
-		NULL, NULL, 0, 0, NULL, NULL                                                       \
+		NULL, check, 0, 0, NULL, NULL                                                      \
 	}
+#define END CHECKED(NULL)
 
 /***
 Change capability sets; one that is not given stays as it is.
@@ -96,6 +100,20 @@ const struct carton_field carton_rlimits_fields[] = {
 	{"limits", carton_decode_rlimits, offsetof(struct step_rlimits, limits), 1, NULL, NULL},
 	END};
 
+/* Which of two fields counts would be a guess. */
+static void check_user(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	const struct step_user *f = out;
+
+	(void)field;
+	if (f->user && f->uid != CARTON_UNSET)
+		carton_badfield(arena, "fields 'user' and 'uid' exclude each other");
+	if (f->group && f->gid != CARTON_UNSET)
+		carton_badfield(arena, "fields 'group' and 'gid' exclude each other");
+	if (f->keep_groups && f->has_groups)
+		carton_badfield(arena, "fields 'groups' and 'keep_groups' exclude each other");
+}
+
 /***
 Change user and groups. Names are looked up in the root's own /etc/passwd and /etc/group.
 @function user
@@ -118,7 +136,7 @@ const struct carton_field carton_user_fields[] = {
 	{"groups", carton_decode_groups, offsetof(struct step_user, groups), 0, NULL,
          (const void *)offsetof(struct step_user, has_groups)},
 	{"keep_groups", carton_decode_bool, offsetof(struct step_user, keep_groups), 0, NULL, NULL},
-	END};
+	CHECKED(check_user)};
 
 /***
 Set the file mode creation mask.
@@ -138,6 +156,24 @@ Say how willingly the process is killed when memory runs out.
 */
 const struct carton_field carton_oom_fields[] = {
 	{"value", carton_decode_integer, offsetof(struct step_number, value), 1, NULL, NULL}, END};
+
+/* These the kernel leaves out in silence where they belong to another policy. */
+static void check_scheduler(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	const struct step_scheduler *f = out;
+	const char *policy = carton_name_of(carton_policy_names, f->policy);
+	bool is_fair =
+		f->policy == SCHED_OTHER || f->policy == SCHED_BATCH || f->policy == SCHED_IDLE;
+
+	(void)field;
+	if (f->nice && !is_fair)
+		carton_badfield(arena, "field 'nice' means nothing for policy '%s'", policy);
+	if ((f->runtime || f->deadline || f->period) && strcmp(policy, "deadline") != 0)
+		carton_badfield(arena,
+		                "fields 'runtime', 'deadline' and 'period' mean nothing for "
+		                "policy '%s'",
+		                policy);
+}
 
 /***
 Set the scheduling policy.
@@ -159,7 +195,17 @@ const struct carton_field carton_scheduler_fields[] = {
 	{"deadline", carton_decode_seconds, offsetof(struct step_scheduler, deadline), 0, NULL,
          NULL},
 	{"period", carton_decode_seconds, offsetof(struct step_scheduler, period), 0, NULL, NULL},
-	END};
+	CHECKED(check_scheduler)};
+
+static void check_ioprio(struct carton_arena *arena, const struct carton_field *field, void *out)
+{
+	const struct step_ioprio *f = out;
+
+	(void)field;
+	if (f->priority && (f->class == IOPRIO_CLASS_NONE || f->class == IOPRIO_CLASS_IDLE))
+		carton_badfield(arena, "field 'priority' means nothing for class '%s'",
+		                carton_name_of(carton_ioprio_names, f->class));
+}
 
 /***
 Set the I/O scheduling class.
@@ -173,7 +219,7 @@ const struct carton_field carton_ioprio_fields[] = {
 	{"class", carton_decode_choice, offsetof(struct step_ioprio, class), 1, NULL,
          carton_ioprio_names},
 	{"priority", carton_decode_integer, offsetof(struct step_ioprio, priority), 0, NULL, NULL},
-	END};
+	CHECKED(check_ioprio)};
 
 /***
 Choose the processors to run on.

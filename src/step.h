@@ -11,7 +11,8 @@
 #define CARTON_EXIT_SETUP 125
 #define CARTON_WANTED     (-2) /* a shield, by whatever means the parent chooses */
 #define CARTON_UNSET      (-1) /* an integer field that was not given */
-#define CARTON_ARGS_SPARE 3    /* places for the init before args[0] */
+#define CARTON_NO_MODE    UINT32_MAX
+#define CARTON_ARGS_SPARE 3   /* places for the init before args[0] */
 #define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
 
 struct stat;
@@ -78,6 +79,8 @@ struct stat;
 	X(LANDLOCK_RESTRICT, "landlock_restrict_self")                                             \
 	/* checks: the subject of the step is not what it has to be */                             \
 	X(CHECK_DEVICE, "is not that device")                                                      \
+	X(CHECK_MODE, "has another mode")                                                          \
+	X(CHECK_NODEV, "is on a nodev mount, where no device can be opened")                       \
 	X(CHECK_PROC, "is not a proc file system")                                                 \
 	X(CHECK_USER, "has no such user")                                                          \
 	X(CHECK_GROUP, "has no such group")                                                        \
@@ -333,22 +336,22 @@ struct step_pivot_root {
 };
 struct step_mkdir {
 	const char *target;
-	uint32_t mode;
+	uint32_t mode; /* or CARTON_NO_MODE */
 	bool parents;
-	bool optional; /* one that is there already is fine */
+	bool optional; /* one that is there already is fine, with that mode if one is given */
 };
 struct step_write {
 	const char *target;
 	const char *content;
 	uint64_t length;
-	uint32_t mode;
+	uint32_t mode; /* or CARTON_NO_MODE */
 	bool append;
 	bool create;
 };
 struct step_symlink {
 	const char *target; /* what the link holds */
 	const char *path;   /* where the link is */
-	bool optional;      /* one that is there already is fine */
+	bool optional;      /* one that is there already and holds the same is fine */
 };
 struct step_device {
 	const char *path;
@@ -356,8 +359,8 @@ struct step_device {
 	uint32_t type;      /* S_IFCHR or S_IFBLK */
 	int64_t major;
 	int64_t minor;
-	uint32_t mode;
-	bool bind; /* bind the host's node; false: mknod */
+	uint32_t mode; /* or CARTON_NO_MODE */
+	bool bind;     /* bind the host's node; false: mknod */
 };
 struct step_paths {
 	struct carton_strings paths; /* those that do not exist are skipped */

@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 
 #include "sys.h"
+#include "util.h"
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
 
@@ -21,32 +23,88 @@ static long without_umask(long nr, long a, long b, long c, long d)
 	return r;
 }
 
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+static long change_mode(struct carton_context *ctx, int fd, uint32_t mode)
+{
+	char name[24];
+	long r = sys_call(SYS_fchmodat2, fd, "", mode, AT_EMPTY_PATH);
+	int directory;
+
+	if (r != -ENOSYS)
+		return carton_fail(ctx, CARTON_CALL_CHMOD, r);
+	/* before Linux 6.6: by the magic link of the descriptor */
+	directory = carton_proc_open(ctx, "self/fd", O_PATH | O_DIRECTORY);
+	if (directory < 0)
+		return directory;
+	*put_number(name, (uint64_t)fd) = '\0';
+	r = sys_call(SYS_fchmodat, directory, name, mode);
+	sys_close(directory);
+	return carton_fail(ctx, CARTON_CALL_CHMOD, r);
+}
+
+/* Give a file exactly this mode, or fail. mkdirat(2) drops set-user-ID and set-group-ID; the parent
+ * directory may add set-group-ID, or change the mode by a default ACL; write(2) clears set-user-ID;
+ * and chmod(2) silently clears set-group-ID when the caller is not in the group. */
+static int hold_mode(struct carton_context *ctx, int fd, uint32_t mode)
+{
+	struct stat st;
+	long r = sys_fstat(fd, &st);
+
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	if ((st.st_mode & 07777) == mode)
+		return 0;
+	r = change_mode(ctx, fd, mode);
+	if (r < 0)
+		return (int)r;
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	return (st.st_mode & 07777) == mode ? 0 : carton_fail(ctx, CARTON_CALL_CHECK_MODE, -EPERM);
+}
+
+static bool has_mode(int fd, uint32_t mode)
+{
+	struct stat st;
+
+	return mode == CARTON_NO_MODE || (sys_fstat(fd, &st) == 0 && (st.st_mode & 07777) == mode);
+}
+
 int carton_mount_mkdir(struct carton_context *ctx, const void *fields)
 {
 	const struct step_mkdir *f = fields;
 	const char *last;
+	uint32_t mode = f->mode == CARTON_NO_MODE ? 0755 : f->mode;
 	int parent = carton_root_parent(ctx, f->target, f->parents, &last);
-	int fd;
-	long r;
+	long r, fd;
 
 	if (parent < 0)
 		return parent;
-	r = without_umask(SYS_mkdirat, parent, (long)last, f->mode, 0);
+	r = without_umask(SYS_mkdirat, parent, (long)last, mode, 0);
+	if (r == 0) {
+		fd = sys_openat(parent, last, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+		r = fd < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, fd) : hold_mode(ctx, (int)fd, mode);
+	} else if (r == -EEXIST && f->optional) {
+		fd = r = carton_root_openat(ctx, f->target, O_PATH | O_DIRECTORY, 0);
+		if (fd >= 0)
+			r = has_mode((int)fd, f->mode)
+			            ? 0
+			            : carton_fail(ctx, CARTON_CALL_CHECK_MODE, -EEXIST);
+	} else {
+		fd = carton_fail(ctx, CARTON_CALL_MKDIR, r);
+	}
+	if (fd >= 0)
+		sys_close((int)fd);
 	sys_close(parent);
-	if (r == 0)
-		return 0;
-	if (r != -EEXIST || !f->optional)
-		return carton_fail(ctx, CARTON_CALL_MKDIR, r);
-	fd = carton_root_openat(ctx, f->target, O_PATH | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
-	sys_close(fd);
-	return 0;
+	return (int)r;
 }
 
 /* An existing file is looked at before it is opened for writing: a FIFO would block, a device act.
  */
-static int open_regular(struct carton_context *ctx, const struct step_write *f)
+static int open_regular(struct carton_context *ctx, const struct step_write *f, uint32_t *mode)
 {
 	struct stat seen, st;
 	const char *last;
@@ -58,8 +116,9 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 
 		if (parent < 0)
 			return parent;
+		*mode = f->mode == CARTON_NO_MODE ? 0644 : f->mode;
 		r = without_umask(SYS_openat, parent, (long)last,
-		                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, f->mode);
+		                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, *mode);
 		sys_close(parent);
 		return r < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, r) : (int)r;
 	}
@@ -80,7 +139,9 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 	r = sys_fstat(fd, &st);
 	if (r == 0 && (st.st_ino != seen.st_ino || st.st_dev != seen.st_dev))
 		r = carton_fail(ctx, CARTON_CALL_CHECK_PASSWD, -EINVAL);
-	else if (r == 0 && !f->append)
+	else if (r == 0 && f->mode != CARTON_NO_MODE) /* before there is anything to read */
+		r = hold_mode(ctx, fd, f->mode);
+	if (r == 0 && !f->append)
 		r = sys_call(SYS_ftruncate, fd, 0);
 	if (r < 0) {
 		sys_close(fd);
@@ -92,9 +153,10 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f)
 int carton_mount_write(struct carton_context *ctx, const void *fields)
 {
 	const struct step_write *f = fields;
+	uint32_t mode = f->mode;
 	uint64_t done = 0;
 	long r = 0;
-	int fd = open_regular(ctx, f);
+	int fd = open_regular(ctx, f, &mode);
 
 	if (fd < 0)
 		return fd;
@@ -106,10 +168,20 @@ int carton_mount_write(struct carton_context *ctx, const void *fields)
 			break;
 		done += (uint64_t)r;
 	}
-	sys_close(fd);
 	if (done < f->length)
-		return carton_fail(ctx, CARTON_CALL_WRITE, r < 0 ? r : -EIO);
-	return 0;
+		r = carton_fail(ctx, CARTON_CALL_WRITE, r < 0 ? r : -EIO);
+	else
+		r = mode == CARTON_NO_MODE ? 0 : hold_mode(ctx, fd, mode);
+	sys_close(fd);
+	return (int)r;
+}
+
+static bool holds(int parent, const char *name, const char *target)
+{
+	char held[4096];
+	long n = sys_call(SYS_readlinkat, parent, name, held, sizeof(held));
+
+	return n >= 0 && (size_t)n == strlen(target) && memcmp(held, target, (size_t)n) == 0;
 }
 
 int carton_mount_symlink(struct carton_context *ctx, const void *fields)
@@ -122,9 +194,9 @@ int carton_mount_symlink(struct carton_context *ctx, const void *fields)
 	if (parent < 0)
 		return parent;
 	r = sys_call(SYS_symlinkat, f->target, parent, last);
+	if (r == -EEXIST && f->optional && holds(parent, last, f->target))
+		r = 0;
 	sys_close(parent);
-	if (r == -EEXIST && f->optional)
-		return 0;
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_SYMLINK, r) : 0;
 }
 
@@ -159,7 +231,9 @@ static int open_device(struct carton_context *ctx, const char *path, const struc
 static int bind_at(struct carton_context *ctx, int source, int target, bool recursive,
                    uint64_t attributes)
 {
-	struct mount_attr attr = {.attr_set = attributes};
+	/* one alone follows nothing that the host mounts there */
+	struct mount_attr attr = {.attr_set = attributes,
+	                          .propagation = recursive ? 0 : MS_PRIVATE};
 	long tree = sys_open_tree(source, "",
 	                          OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
 	                                  (recursive ? AT_RECURSIVE : 0));
@@ -180,12 +254,30 @@ static int bind_at(struct carton_context *ctx, int source, int target, bool recu
 	return (int)r;
 }
 
+#define ST_NODEV_FLAG 4 /* statfs(2): ST_NODEV */
+
+static bool is_nodev(int fd)
+{
+	struct statfs fs;
+
+	return sys_fstatfs(fd, &fs) < 0 || fs.f_flags & ST_NODEV_FLAG;
+}
+
 static int bind_device(struct carton_context *ctx, const struct step_device *f)
 {
-	int r, to, fd = open_device(ctx, f->source ? f->source : f->path, f);
+	int r = 0, to, fd = open_device(ctx, f->source ? f->source : f->path, f);
 
 	if (fd < 0)
 		return fd;
+	if (is_nodev(fd))
+		r = carton_fail(ctx, CARTON_CALL_CHECK_NODEV, -EACCES);
+	else if (!has_mode(fd, f->mode))
+		r = carton_fail(ctx, CARTON_CALL_CHECK_MODE, -EPERM);
+	if (r < 0) {
+		carton_tell(ctx, f->source ? f->source : f->path);
+		sys_close(fd);
+		return r;
+	}
 	to = carton_root_open(ctx, f->path, CARTON_OPEN_CREATE_FILE);
 	r = to < 0 ? to : bind_at(ctx, fd, to, false, DEVICE_ATTRIBUTES);
 	sys_close(fd);
@@ -200,13 +292,14 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	struct stat st;
 	const char *last;
 	int64_t wanted_major = f->major, wanted_minor = f->minor;
-	uint32_t type = f->type;
+	uint32_t type = f->type, mode = f->mode == CARTON_NO_MODE ? 0666 : f->mode;
 	int parent;
 	long r, fd;
 
 	if (f->bind)
 		return bind_device(ctx, f);
-	if (wanted_major < 0 || wanted_minor < 0) { /* as the host's node has it */
+	if (!type || wanted_major < 0 || wanted_minor < 0 ||
+	    f->source) { /* as the host's node has it */
 		int source = open_device(ctx, f->source ? f->source : f->path, f);
 
 		if (source < 0)
@@ -219,14 +312,16 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 		wanted_minor = minor(st.st_rdev);
 		type = st.st_mode & S_IFMT;
 	}
-	if (type == 0)
-		type = S_IFCHR;
 	if (wanted_major >= 1 << 12 || wanted_minor >= 1 << 20)
 		return carton_fail(ctx, CARTON_CALL_MKNOD, -EINVAL);
 	parent = carton_root_parent(ctx, f->path, true, &last);
 	if (parent < 0)
 		return parent;
-	r = without_umask(SYS_mknodat, parent, (long)last, type | f->mode,
+	if (is_nodev(parent)) {
+		sys_close(parent);
+		return carton_fail(ctx, CARTON_CALL_CHECK_NODEV, -EACCES);
+	}
+	r = without_umask(SYS_mknodat, parent, (long)last, type | mode,
 	                  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
 	if (r < 0) {
 		sys_close(parent);
@@ -238,13 +333,15 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	if (fd < 0)
 		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
 	r = sys_fstat((int)fd, &st);
-	sys_close((int)fd);
 	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
-	if ((st.st_mode & S_IFMT) != type || (int64_t)major(st.st_rdev) != wanted_major ||
-	    (int64_t)minor(st.st_rdev) != wanted_minor)
-		return carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
-	return 0;
+		carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	else if ((st.st_mode & S_IFMT) != type || (int64_t)major(st.st_rdev) != wanted_major ||
+	         (int64_t)minor(st.st_rdev) != wanted_minor)
+		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
+	else
+		r = hold_mode(ctx, (int)fd, mode);
+	sys_close((int)fd);
+	return (int)r;
 }
 
 /* Mask a directory: one empty read-only tmpfs for all of them, attached at the first. */
@@ -335,33 +432,15 @@ int carton_mount_chown(struct carton_context *ctx, const void *fields)
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHOWN, r) : 0;
 }
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
-
 int carton_mount_chmod(struct carton_context *ctx, const void *fields)
 {
 	const struct step_chmod *f = fields;
 	int fd = carton_root_open(ctx, f->target, 0);
-	long r;
+	int r;
 
 	if (fd < 0)
 		return fd;
-	r = sys_call(SYS_fchmodat2, fd, "", f->mode, AT_EMPTY_PATH);
+	r = hold_mode(ctx, fd, f->mode);
 	sys_close(fd);
-	if (r ==
-	    -ENOSYS) { /* before Linux 6.6: opened again, which not every type of file allows */
-		struct stat st;
-
-		fd = carton_root_openat(ctx, f->target, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-		if (fd < 0)
-			return fd;
-		r = sys_fstat(fd, &st);
-		if (r == 0)
-			r = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)
-			            ? sys_call(SYS_fchmod, fd, f->mode)
-			            : -EINVAL;
-		sys_close(fd);
-	}
-	return r < 0 ? carton_fail(ctx, CARTON_CALL_CHMOD, r) : 0;
+	return r;
 }
