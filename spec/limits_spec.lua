@@ -56,6 +56,30 @@ describe("limits.files", function()
       assert.matches("no file of a controller", helper.raises(limits.files, nil, { [file] = 1 }))
     end
   end)
+  it("sets no file that moves, stops or ends processes, or changes what the group is", function()
+    for _, file in ipairs { "cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze", "cgroup.type",
+      "cgroup.subtree_control", "cgroup.controllers", "cgroup.pressure" } do
+      local text = helper.raises(function()
+        carton.container { rootfs = "/", args = { "x" }, cgroup = { [file] = 1 } }:compile()
+      end)
+      assert.is_truthy(text:find(("'%s' is no file of a controller"):format(file), 1, true), text)
+    end
+    assert.same({ "cgroup.max.depth 2", "cgroup.max.descendants 3" },
+      files(nil, { ["cgroup.max.depth"] = 2, ["cgroup.max.descendants"] = "3" }))
+  end)
+  it("refuses what is said twice, or says nothing", function()
+    for text, pair in pairs {
+      ["'cgroup': the field 'limits' sets memory.max already"] = { { memory = "1G" }, { ["memory.max"] = "2G" } },
+      ["'cgroup': memory.low: a string or a whole number expected, got 1.5"] = { {}, { ["memory.low"] = 1.5 } },
+      ["'cgroup': memory.low: a string or a whole number expected, got true"] = { {}, { ["memory.low"] = true } },
+      ["'io': nothing is said of 8:0"] = { { io = { ["8:0"] = {} } } },
+      ["'hugetlb': a page size such as 2MB expected, got '../x'"] = { { hugetlb = { ["../x"] = 1 } } },
+      ["'cpuset': a list"] = { { cpuset = { 0, two = 2 } } },
+    } do
+      local message = helper.raises(limits.files, pair[1], pair[2])
+      assert.is_truthy(message:find(text, 1, true), message)
+    end
+  end)
   it("is what a plan shows, without any privilege", function()
     local c = carton.container { rootfs = carton.rootfs.empty(), args = { "true" },
       limits = { memory = "64M", pids = 5 } }

@@ -77,6 +77,25 @@ describe("rootfs.system #userns", function()
   end)
 end)
 
+describe("layouts' fields", function()
+  it("are of their types, and do not contradict each other", function()
+    for text, make in pairs {
+      ["rootfs.dir: field 'readonly': boolean expected, got string"] = { "dir", { path = "/", readonly = "no" } },
+      ["rootfs.dir: field 'nestable': boolean expected"] = { "dir", { path = "/", nestable = 0 } },
+      ["rootfs.dir: field 'system': boolean or table expected"] = { "dir", { path = "/", system = "bare" } },
+      ["rootfs.system: field 'proc': boolean expected"] = { "system", { proc = "no" } },
+      ["rootfs.system: fields 'mask' and 'nestable' exclude"] = { "system", { mask = true, nestable = true } },
+      ["rootfs.overlay: field 'size' is of the memory"] = { "overlay", { lower = "/", upper = "/u", work = "/w",
+        size = "1m" } },
+      ["rootfs.host: field 'network': boolean expected"] = { "host", { network = "no" } },
+      ["rootfs.empty: field 'mode': string expected"] = { "empty", { mode = 755 } },
+    } do
+      local message = helper.raises(rootfs[make[1]], make[2])
+      assert.is_truthy(message:find(text, 1, true), message)
+    end
+  end)
+end)
+
 describe("steps", function()
   it("joins layouts, lists and single steps, and keeps what a layout says of itself", function()
     local one, two = { "mount.mkdir", target = "/1" }, { "mount.mkdir", target = "/2" }

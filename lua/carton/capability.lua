@@ -41,6 +41,11 @@ local function each(list, apply)
   elseif type(list) ~= "table" then
     core.misuse("capabilities: a list of names expected, got " .. type(list))
   end
+  for key in pairs(list) do -- a name as key would be passed over
+    if math.type(key) ~= "integer" or key < 1 or key > #list then
+      core.misuse(("capabilities: a list of names expected, got the name '%s'"):format(tostring(key)))
+    end
+  end
   for _, name in ipairs(list) do
     apply(bare(name))
   end
@@ -76,15 +81,22 @@ function capability.resolve(wish)
         require("carton.hint").meant(key, FIELDS)))
     end
   end
-  local set, names = {}, {}
+  local set, names, dropped = {}, {}, {}
   local add, drop = wish.add or {}, wish.drop or {}
   if has_all(add) then
     each(core.privilege.get().bounding, function(name) set[name] = true end)
   elseif not has_all(drop) then
     each(capability.default, function(name) set[name] = true end)
   end
-  each(drop, function(name) set[name] = nil end)
-  each(add, function(name) set[name] = name ~= "ALL" or nil end)
+  each(drop, function(name)
+    set[name], dropped[name] = nil, true
+  end)
+  each(add, function(name)
+    if dropped[name] and (name == "ALL" or not dropped.ALL) then
+      core.misuse(("capabilities: %s is to be added and dropped"):format(name))
+    end
+    set[name] = name ~= "ALL" or nil
+  end)
   for name in pairs(set) do
     names[#names + 1] = name
   end

@@ -62,6 +62,11 @@ end
 
 local function set(name)
   return function(value)
+    for key in pairs(type(value) == "table" and value or {}) do
+      if math.type(key) ~= "integer" or key < 1 or key > #value then
+        fail("field '%s': a list such as \"0-2,4\" expected", name)
+      end
+    end
     for i = 1, type(value) == "table" and #value or 0 do
       if type(value[i]) ~= "string" and math.type(value[i]) ~= "integer" then
         fail("field '%s': a list such as \"0-2,4\" expected", name)
@@ -130,6 +135,8 @@ local function add_io(add, io)
     end
     if next(left) then
       fail("field 'io': unknown name '%s'", tostring(next(left)))
+    elseif next(io[name]) == nil then
+      fail("field 'io': nothing is said of %s", name)
     elseif #words > 1 then
       add("io.max", table.concat(words, " "))
     end
@@ -151,6 +158,9 @@ local simple = {
   { "io_weight", "io.weight", function(v) return "default " .. integer(v, "io_weight", 1, 10000) end },
 }
 
+-- Files of cgroup.* that limit; the others move, stop or end processes, or change what the group is.
+local CORE <const> = { ["cgroup.max.depth"] = true, ["cgroup.max.descendants"] = true }
+
 local known = { io = true, hugetlb = true, devices = true, manager = true }
 for _, row in ipairs(simple) do
   known[row[1]] = true
@@ -162,7 +172,8 @@ end
 --   (`"0-2"`), `pids`, `io` (by device: `{ rbps =, wbps =, riops =, wiops =, weight = }`), `io_weight`,
 --   `hugetlb` (by page size: `{ ["2MB"] = "64M" }`), `devices` (rules: see `carton.devices`);
 --   `manager` says who makes the cgroup (see `carton.subtree`)
--- @tparam[opt] table raw file -> value of cgroup v2, for everything else: `{ ["memory.oom.group"] = 1 }`
+-- @tparam[opt] table raw file -> value of cgroup v2, for everything else: `{ ["memory.oom.group"] = 1 }`; a file of a
+--   controller that `wish` does not set, or `cgroup.max.depth` and `cgroup.max.descendants`
 -- @tparam[opt] {string,...} nodes that a container is given: see `carton.devices.nodes`
 -- @treturn {table,...} `{ file =, value = string }` in the order in which they are written; `devices` is no file of
 --   the kernel's, and has a rule a line
@@ -188,6 +199,9 @@ function limits.files(wish, raw, nodes)
     add_io(add, wish.io)
   end
   for _, size in ipairs(sorted(wish and wish.hugetlb or {}, "hugetlb")) do
+    if not size:find("^%d+[KMG]B$") then
+      fail("field 'hugetlb': a page size such as 2MB expected, got '%s'", size)
+    end
     add(("hugetlb.%s.max"):format(size), limits.size(wish.hugetlb[size], "hugetlb"))
   end
   if wish and wish.manager ~= nil then
@@ -196,11 +210,20 @@ function limits.files(wish, raw, nodes)
   if wish and wish.devices then
     add("devices", require("carton.devices").text(wish.devices, nodes))
   end
+  local set_already = {}
+  for _, entry in ipairs(list) do
+    set_already[entry.file] = true
+  end
   for _, file in ipairs(sorted(raw or {}, "cgroup")) do
-    if not file:find("^%l[%w_]*%.[%w_.]+$") then
-      fail("field 'cgroup': '%s' is no file of a controller", tostring(file))
+    local value = raw[file]
+    if not file:find("^%l[%w_]*%.[%w_.]+$") or file:find("^cgroup%.") and not CORE[file] then
+      fail("field 'cgroup': '%s' is no file of a controller", file)
+    elseif set_already[file] then
+      fail("field 'cgroup': the field 'limits' sets %s already", file)
+    elseif type(value) ~= "string" and math.type(value) ~= "integer" then
+      fail("field 'cgroup': %s: a string or a whole number expected, got %s", file, tostring(value))
     end
-    add(file, raw[file])
+    add(file, value)
   end
   return list
 end

@@ -32,10 +32,13 @@ local function check(layout, fields, known)
   if type(fields) ~= "table" then
     core.misuse(("rootfs.%s: a table of fields expected, got %s"):format(layout, type(fields)))
   end
-  for key in pairs(fields) do
+  for key, value in pairs(fields) do
     if not known[key] then
       core.misuse(("rootfs.%s: unknown field '%s'%s"):format(layout, tostring(key),
         require("carton.hint").meant(key, known)))
+    elseif not known[key]:find(type(value), 1, true) then
+      core.misuse(("rootfs.%s: field '%s': %s expected, got %s"):format(layout, key, known[key]:gsub(" ", " or "),
+        type(value)))
     end
   end
 end
@@ -94,8 +97,11 @@ end
 -- @usage carton.steps({ { "mount.tmpfs", target = "/" } }, carton.rootfs.system{ sys = false })
 function rootfs.system(fields)
   fields = fields or {}
-  check("system", fields, { proc = 1, dev = 1, shm = 1, mqueue = 1, sys = 1, mask = 1,
-    nestable = 1 })
+  check("system", fields, { proc = "boolean", dev = "boolean", shm = "boolean", mqueue = "boolean",
+    sys = "boolean", mask = "boolean", nestable = "boolean" })
+  if fields.mask and fields.nestable then
+    core.misuse("rootfs.system: fields 'mask' and 'nestable' exclude each other")
+  end
   local steps = {}
   for _, part in ipairs { { "proc", proc }, { "dev", dev }, { "shm", shm },
     { "mqueue", mqueue }, { "sys", sys } } do
@@ -135,7 +141,7 @@ function rootfs.dir(fields)
   if type(fields) == "string" then
     fields = { path = fields }
   end
-  check("dir", fields, { path = 1, readonly = 1, system = 1, nestable = 1 })
+  check("dir", fields, { path = "string", readonly = "boolean", system = "boolean table", nestable = "boolean" })
   if type(fields.path) ~= "string" then
     core.misuse("rootfs.dir: field 'path' is missing")
   end
@@ -153,8 +159,8 @@ end
 -- @see mount(8) overlay
 -- @usage carton.rootfs.overlay{ lower = { "/srv/app", "/srv/debian" } }
 function rootfs.overlay(fields)
-  check("overlay", fields, { lower = 1, upper = 1, work = 1, size = 1, readonly = 1, system = 1,
-    nestable = 1 })
+  check("overlay", fields, { lower = "string table", upper = "string", work = "string", size = "string number",
+    readonly = "boolean", system = "boolean table", nestable = "boolean" })
   local lower = type(fields.lower) == "string" and { fields.lower } or fields.lower
   if type(lower) ~= "table" or #lower == 0 then
     core.misuse("rootfs.overlay: field 'lower' is a list of paths")
@@ -163,6 +169,9 @@ function rootfs.overlay(fields)
     if fields[present] and not fields[missing] then
       core.misuse(("rootfs.overlay: field '%s' is missing, which goes with '%s'"):format(missing, present))
     end
+  end
+  if fields.upper and fields.size then
+    core.misuse("rootfs.overlay: field 'size' is of the memory that 'upper' takes the place of")
   end
   local layers = {}
   for i, path in ipairs(lower) do
@@ -181,7 +190,8 @@ end
 -- @usage carton.steps(carton.rootfs.empty(), { { "mount.bind", source = "/opt/tool", target = "/tool" } })
 function rootfs.empty(fields)
   fields = fields or {}
-  check("empty", fields, { size = 1, mode = 1, readonly = 1, system = 1, nestable = 1 })
+  check("empty", fields, { size = "string number", mode = "string", readonly = "boolean", system = "boolean table",
+    nestable = "boolean" })
   return add_system({
     { "mount.tmpfs", target = "/", mode = fields.mode or "0755", size = fields.size },
   }, fields)
@@ -245,7 +255,8 @@ end
 -- @usage carton.container{ rootfs = carton.rootfs.host(), args = { "make", "-C", "/src" }, mounts = { "/me:/src" } }
 function rootfs.host(fields)
   fields = fields or {}
-  check("host", fields, { network = 1, readonly = 1, system = 1, nestable = 1 })
+  check("host", fields, { network = "boolean", readonly = "boolean", system = "boolean table",
+    nestable = "boolean" })
   local steps = append({ { "mount.tmpfs", target = "/", mode = "0755" } }, usr(),
     etc(fields.network), {
       { "mount.tmpfs", target = "/root", mode = "0700", options = { "nosuid", "nodev" } },
