@@ -20,6 +20,17 @@ describe("mounts.parse", function()
   end)
 end)
 
+describe("mounts.parse_tmpfs", function()
+  it("reads target and options, and keeps set-user-ID programs and devices out", function()
+    assert.same({ type = "tmpfs", target = "/t", options = { "nosuid", "nodev" } }, mounts.parse_tmpfs("/t"))
+    assert.same({ "mount.tmpfs", target = "/a:b", size = "1m", options = { "noexec", "dev", "nosuid" } },
+      mounts.step(mounts.parse_tmpfs("/a\\:b:size=1m,noexec,dev")))
+    for _, text in ipairs { "", ":size=1m", "/t:ro:x", "/t\\" } do
+      assert.matches("mounts: '.*'", helper.raises(mounts.parse_tmpfs, text))
+    end
+  end)
+end)
+
 describe("mounts.step", function()
   local step = mounts.step
   it("makes a bind of a string or a table, recursive unless it is told otherwise", function()
@@ -34,6 +45,9 @@ describe("mounts.step", function()
       assert.is_nil(step(text).options)
     end
     assert.same({ "dev" }, step("/a:/b:dev").options)
+    for _, source in ipairs { "/dev/../srv", "/dev/..", "/devices" } do
+      assert.same({ "nodev" }, step { source = source, target = "/b" }.options)
+    end
   end)
   it("makes file systems, with their parameters as fields", function()
     assert.same({ "mount.tmpfs", target = "/t", size = "1m", mode = "1777", inodes = "9", options = { "noexec" } },
@@ -69,6 +83,15 @@ describe("mounts.step", function()
       ["field 'lower' means nothing for bind"] = { source = "/a", target = "/b", lower = { "/" } },
       ["option 'nofollow' means nothing for overlay"] = { type = "overlay", lower = { "/" }, target = "/t",
         options = { "nofollow" } },
+      ["'options': a list of words expected, got boolean for 'ro'"] = { source = "/a", target = "/b",
+        options = { ro = true } },
+      ["'slave' and 'private' contradict each other"] = "/a:/b:slave,private",
+      ["'bind' and 'rbind' contradict"] = "/a:/b:bind,rbind",
+      ["option 'size' is given twice"] = { type = "tmpfs", target = "/t", options = { "size=1m", "size=2m" } },
+      ["'mode' of tmpfs on /t is in 'data' and in 'options'"] = { type = "tmpfs", target = "/t",
+        options = { "mode=0700" }, data = { mode = "0755" } },
+      ["'inodes' of tmpfs on /t is given twice"] = { type = "tmpfs", target = "/t",
+        options = { "inodes=1" }, data = { nr_inodes = "2" } },
     } do
       assert.matches("mounts_spec.lua:%d+: mounts: .*" .. pattern, helper.raises(function() step(mount) end))
     end

@@ -71,7 +71,14 @@ describe("carton run #userns", function()
   end)
   it("--tmpfs", function()
     assert.matches("tmpfs on /tmp type tmpfs %(rw,nosuid,nodev", says({ "--tmpfs", "/tmp" }, "mount | grep ' /tmp '"))
-    assert.matches("field 'target' is empty", refused("--tmpfs", "", "/", "true"))
+    assert.matches("'' is not TARGET%[:OPTIONS%]", refused("--tmpfs", "", "/", "true"))
+    local seen = says({ "--tmpfs", "/tmp:size=64k,mode=0700,noexec" }, "mount | grep ' /tmp '; ls / | grep size; true")
+    for _, word in ipairs { "nosuid", "nodev", "noexec", "size=64k", "mode=700" } do
+      assert.is_truthy(seen:find(word, 1, true), word .. " is missing in " .. seen)
+    end
+    assert.is_nil(seen:find("\n"))
+    assert.matches("'size': .* got '0'", refused("--tmpfs", "/tmp:size=0", "/", "true"))
+    assert.matches("unknown option 'sise' of tmpfs on /tmp", refused("--tmpfs", "/tmp:sise=1m", "/", "true"))
   end)
   it("--device", function()
     if helper.is_root or posix.access("/dev/kmsg", "r") then
@@ -178,6 +185,25 @@ describe("carton run's mistakes", function()
     assert.matches("a command is missing", refused("/"))
     assert.matches("'json' or 'svg'", refused("--trace=png", "/", "true"))
     assert.matches("goes with %-%-trace", refused("--trace-file", "/dev/null", "/", "true"))
+  end)
+  it("include an option that is given twice", function()
+    for _, option in ipairs(require("carton.command.run").options) do
+      for name in option[1]:gmatch("%S+") do
+        local value = option.arg and "1" or option.optional and name == "--trace" and "json"
+        if value and not option.many then
+          local last = "--" .. option[1]:match("%-%-(%S+)")
+          local text = refused(name .. (name:sub(2, 2) == "-" and "=" or "") .. value,
+            last .. "=" .. (option.arg and value or "svg"), "/", "true")
+          assert.is_truthy(text:find(("option '%s' is given twice"):format(last), 1, true), name .. ": " .. text)
+        end
+      end
+    end
+    for option, value in pairs { ["--env"] = "A=1", ["--rlimit"] = "nofile=9", ["--sysctl"] = "net.x=1",
+      ["--cgroup"] = "memory.low=1", ["--label"] = "selinux=x" } do
+      assert.matches(value:match("^[^=]+") .. " is given twice", refused(option, value, option, value, "/", "true"))
+    end
+    assert.equal("x", says({ "--init", "--init" }, "echo x"))
+    assert.matches("'9:' is not a limit", refused("--rlimit", "nofile=9:", "/", "true"))
   end)
   it("are told before anything runs", function()
     local dir = helper.tmpdir()

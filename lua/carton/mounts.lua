@@ -46,12 +46,8 @@ function mounts.absolute(path)
   return real
 end
 
---- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`. A single path is bound in
--- the same place inside.
--- @tparam string text
--- @treturn table `{ source =, target =, options = {} }`
--- @raise a string that says what is wrong with it
-function mounts.parse(text)
+-- The parts between colons; the last one as a list.
+local function split(text, most, form)
   local parts = { "" }
   local escaped = false
   for c in text:gmatch(".") do
@@ -67,33 +63,77 @@ function mounts.parse(text)
   end
   if escaped then
     fail("'%s' ends with a backslash", text)
-  elseif #parts > 3 or parts[1] == "" or parts[2] == "" then
-    fail("'%s' is not SOURCE:TARGET[:OPTIONS]", text)
   end
   local options = {}
-  for option in (parts[3] or ""):gmatch("[^,]+") do
+  for option in (parts[most] or ""):gmatch("[^,]+") do
     options[#options + 1] = option
   end
-  return { source = parts[1], target = parts[2] or parts[1], options = options }
+  for i = 1, math.max(#parts, most) do
+    if i > most or i < most and parts[i] == "" then
+      fail("'%s' is not %s", text, form)
+    end
+  end
+  return options, table.unpack(parts, 1, most - 1)
+end
+
+--- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`. A single path is bound in
+-- the same place inside.
+-- @tparam string text
+-- @treturn table `{ source =, target =, options = {} }`
+-- @raise a string that says what is wrong with it
+function mounts.parse(text)
+  local options, source, target = split(text, 3, "SOURCE:TARGET[:OPTIONS]")
+  return { source = source, target = target or source, options = options }
+end
+
+--- Read `"/tmp:size=64m,mode=1777"`, a file system in memory; it has nosuid and nodev unless `suid` or `dev` is said.
+-- @tparam string text
+-- @treturn table `{ type = "tmpfs", target =, options = {} }`
+-- @raise a string that says what is wrong with it
+function mounts.parse_tmpfs(text)
+  local options, target = split(text, 2, "TARGET[:OPTIONS]")
+  local said = {}
+  for _, option in ipairs(options) do
+    said[option] = true
+  end
+  for _, word in ipairs { "suid", "dev" } do
+    if not said[word] and not said["no" .. word] then
+      options[#options + 1] = "no" .. word
+    end
+  end
+  return { type = "tmpfs", target = target, options = options }
 end
 
 -- Sort options into what the primitives call them.
 local function sort_options(options)
   local sorted = { options = {}, data = {} }
+  local function keep(place, key, value)
+    if place[key] ~= nil and place[key] ~= value then
+      fail("options '%s' and '%s' contradict each other", place[key] == true and key or place[key], value)
+    end
+    place[key] = value
+  end
+  for key, option in pairs(options or {}) do
+    if math.type(key) ~= "integer" or key < 1 or key > #options or type(option) ~= "string" then
+      fail("field 'options': a list of words expected, got %s for '%s'", type(option), tostring(key))
+    end
+  end
   for _, option in ipairs(options or {}) do
     local key, value = option:match("^([^=]+)=(.*)$")
     if attributes[option] then
       sorted.options[#sorted.options + 1] = option
     elseif propagations[option] then
-      sorted.propagation = option
+      keep(sorted, "propagation", option)
     elseif option == "bind" or option == "rbind" then
-      sorted.bind = option
+      keep(sorted, "bind", option)
     elseif option == "optional" or option == "nofollow" then
       sorted[option] = true
-    elseif key then
-      sorted.data[key] = value
     elseif option ~= "defaults" then
-      sorted.data[option] = true
+      key = key or option
+      if sorted.data[key] ~= nil then
+        fail("option '%s' is given twice", key)
+      end
+      sorted.data[key] = value or true
     end
   end
   return sorted
@@ -131,7 +171,8 @@ end
 
 -- Nodes that lie in a directory of the host's are no devices in a container, unless it is of /dev or "dev" is said.
 local function without_devices(options, source)
-  local said = source == nil or source == "/dev" or source:find("^/dev/")
+  local is_dev = source == "/dev" or source and source:find("^/dev/") and not (source .. "/"):find("/../", 1, true)
+  local said = source == nil or is_dev
   for _, option in ipairs(options) do
     said = said or option == "dev" or option == "nodev"
   end
@@ -178,9 +219,12 @@ local function filesystem_step(mount, sorted)
   check(mount, sorted, "filesystem")
   local fields = own[mount.type]
   local step = { "mount." .. (fields and mount.type or "filesystem"), target = mount.target,
-    create = mount.create, nofollow = mount.nofollow or sorted.nofollow,
+    create = mount.create, nofollow = sorted.nofollow or mount.nofollow,
     options = #sorted.options > 0 and sorted.options or nil }
   for key, value in pairs(mount.data or {}) do
+    if sorted.data[key] ~= nil then
+      fail("'%s' of %s on %s is in 'data' and in 'options'", tostring(key), mount.type, mount.target)
+    end
     sorted.data[key] = value
   end
   if not fields then
@@ -191,6 +235,8 @@ local function filesystem_step(mount, sorted)
   for key, value in pairs(sorted.data) do
     if fields[key] == nil then
       fail("unknown option '%s' of %s on %s", key, mount.type, mount.target)
+    elseif fields[key] and step[fields[key]] ~= nil then
+      fail("'%s' of %s on %s is given twice", fields[key], mount.type, mount.target)
     elseif fields[key] then
       step[fields[key]] = value
     end

@@ -40,11 +40,13 @@ local function key_of(option)
   return option.key or option[1]:match("%-%-(%S+)"):gsub("%-", "_")
 end
 
-local function store(values, option, value)
+local function store(command, values, option, name, value)
   local key = key_of(option)
   if option.many then
     values[key] = values[key] or {}
     table.insert(values[key], value)
+  elseif values[key] ~= nil and (option.arg or values[key] ~= value) then
+    usage(command, "option '%s' is given twice", name)
   else
     values[key] = value
   end
@@ -64,7 +66,7 @@ local function take(command, known, values, argv, i)
     if inline and not option.optional then
       usage(command, "option '%s' takes no value", name)
     end
-    store(values, option, inline or true)
+    store(command, values, option, name, inline or true)
     if rest ~= "" then -- flags in one word
       argv[i] = "-" .. rest
       return 0
@@ -72,12 +74,12 @@ local function take(command, known, values, argv, i)
     return 1
   end
   if inline or rest ~= "" then
-    store(values, option, inline or rest)
+    store(command, values, option, name, inline or rest)
     return 1
   elseif argv[i + 1] == nil then
     usage(command, "option '%s' needs %s", name, option.arg)
   end
-  store(values, option, argv[i + 1])
+  store(command, values, option, name, argv[i + 1])
   return 2
 end
 
@@ -88,7 +90,8 @@ end
 -- @tparam {string,...} argv arguments
 -- @treturn table values by long name, dashes as underscores
 -- @treturn {string,...} the operands
--- @raise a table with `usage = true` and `message`; also with `help = command` for `--help`
+-- @raise a table with `usage = true` and `message`, also for an option given twice that is not `many`; also with
+--   `help = command` for `--help`
 function options.parse(command, list, argv)
   local known, values, i = index(list), {}, 1
   argv = table.move(argv, 1, #argv, 1, {})

@@ -16,7 +16,7 @@ run.options = {
   { "-t --terminal", help = "give it a pseudo-terminal (the default when run on one)" },
   { "-T --no-terminal", help = "leave standard input, output and error as they are" },
   { "-v --mount", arg = "SRC:DST[:OPTIONS]", many = true, help = "bind a path of the host" },
-  { "--tmpfs", arg = "DST", many = true, help = "mount an empty file system in memory" },
+  { "--tmpfs", arg = "DST[:OPTIONS]", many = true, help = "mount an empty file system in memory: /tmp:size=64m" },
   { "--device", arg = "PATH", many = true, help = "give it a device of the host" },
   { "--device-rule", arg = "RULE", many = true, help = "allow use of devices besides: \"c 189:* rw\"" },
   { "--overlay", help = "write to memory, which goes away with the container" },
@@ -61,6 +61,9 @@ local function pairs_of(list, option)
       fail("option '%s': '%s' is not NAME=VALUE", option, text)
     end
     map = map or {}
+    if map[name] then
+      fail("option '%s': %s is given twice", option, name)
+    end
     map[name] = value
   end
   return map
@@ -69,11 +72,12 @@ end
 local function limits_of(list)
   local limits
   for name, value in pairs(pairs_of(list, "--rlimit") or {}) do
-    local soft, hard = value:match("^(%w+):?(%w*)$")
+    local soft, hard = value:match("^(%w+):(%w+)$")
+    soft = soft or value:match("^%w+$")
     if not soft then
       fail("option '--rlimit': '%s' is not a limit", value)
     end
-    hard = hard ~= "" and hard or soft
+    hard = hard or soft
     limits = limits or {}
     limits[name] = { soft = math.tointeger(tonumber(soft)) or soft,
       hard = math.tointeger(tonumber(hard)) or hard }
@@ -153,8 +157,8 @@ end
 
 local function mounts_of(values)
   local list = table.move(values.mount or {}, 1, #(values.mount or {}), 1, {})
-  for _, target in ipairs(values.tmpfs or {}) do
-    list[#list + 1] = { type = "tmpfs", target = target, options = { "nosuid", "nodev" } }
+  for _, text in ipairs(values.tmpfs or {}) do
+    list[#list + 1] = require("carton.mounts").parse_tmpfs(text)
   end
   return #list > 0 and list or nil
 end
