@@ -109,6 +109,16 @@ describe("idmap.resolve", function()
       ["'uids': entry 1 has no integer 'host_id'"] = { uids = { { container_id = 0, host_id = 1.5, size = 1 } },
         gids = { entry } },
       ['"auto", "single", "keep%-id" or a table'] = "all",
+      ["'uids': entry 1 has an unknown field 'sise'"] = { gids = { entry },
+        uids = { { container_id = 0, host_id = 1, size = 1, sise = 2 } } },
+      ["'uids': entry x is not of the list"] = { gids = { entry }, uids = { entry, x = entry } },
+      ["'uids': entry 1 ends beyond the ids"] = { gids = { entry },
+        uids = { { container_id = 0, host_id = 4294967294, size = 2 } } },
+      ["'gids': entry 1 ends beyond"] = { uids = { entry }, gids = { { container_id = -1, host_id = 1, size = 1 } } },
+      ["'gids': entry 1 ends"] = { uids = { entry }, gids = { { container_id = 0, host_id = 1, size = 0 } } },
+      ["'gids': entry 1"] = { uids = { entry }, gids = { { container_id = 0, host_id = 1, size = math.maxinteger } } },
+      ["'gids': entry 2 overlaps entry 1 in 'host_id'"] = { uids = { entry },
+        gids = { { container_id = 0, host_id = 5, size = 5 }, { container_id = 5, host_id = 9, size = 5 } } },
     } do
       assert.matches("idmap_spec.lua:%d+: idmap: .*" .. pattern, helper.raises(function() idmap.resolve(wish) end))
     end
@@ -183,8 +193,23 @@ describe("id maps of a container #userns", function()
     assert.equal("15:16", output("echo $(id -u):$(id -g)", fields))
     fields.user = "30:0"
     assert.equal("privilege.user", helper.raises_code("EINVAL", output, "true", fields).step)
-    local twice = { maps[1], maps[1] }
-    helper.raises_code("EINVAL", output, "true", { idmap = { uids = twice, gids = maps } })
+    assert.matches("entry 2 overlaps entry 1 in 'container_id'",
+      helper.raises(output, "true", { idmap = { uids = { maps[1], maps[1] }, gids = maps } }))
+  end)
+  it("is refused beside the user namespace of a container that is joined", function()
+    local function plan(wish, idmap_wish)
+      return carton.container { rootfs = "/", args = { "x" }, namespaces = wish, idmap = idmap_wish }:compile()
+    end
+    local one = carton.container { rootfs = "/", args = { "x" }, name = "one", namespaces = { user = true },
+      idmap = "single" }
+    local two = carton.container { rootfs = "/", args = { "x" }, name = "two", namespaces = { user = true },
+      idmap = "single" }
+    assert.equal(one, plan({ net = one }).facts.joined.user)
+    assert.matches("field 'idmap': namespaces.net is one of one, and its user namespace", helper.raises(plan,
+      { net = one }, "single"))
+    assert.matches("one and two have user namespaces of their own", helper.raises(plan, { ipc = one, net = two }))
+    assert.equal(two, plan({ ipc = one, net = two, user = two }).facts.joined.user)
+    assert.is_true(plan({ net = one, user = true }, "single").facts.new.user)
   end)
   it("explicit, of one's own id #rootless", function()
     if uid == 0 then

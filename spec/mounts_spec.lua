@@ -107,6 +107,151 @@ describe("mounts.step", function()
   end)
 end)
 
+describe("mounts and the host's later ones #root", function()
+  local mount = carton.mount
+  --- A shared file system with two directories, in a mount namespace of its own.
+  local function shared()
+    local path = helper.tmpdir()
+    mount.tmpfs { target = path }
+    mount.propagation { target = path, propagation = "shared" }
+    posix.mkdir(path .. "/late")
+    posix.mkdir(path .. "/inner")
+    return path
+  end
+  local function has(target, pid)
+    for _, entry in ipairs(mount.list(pid)) do
+      if entry.target == target then
+        return true
+      end
+    end
+    return false
+  end
+  local function sleeper(fields)
+    for key, value in pairs { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null", seccomp = false,
+      capabilities = { add = { "SYS_ADMIN" } } } do
+      fields[key] = value
+    end
+    return carton.container(fields):start()
+  end
+  --- Mount something in the container; true when it worked.
+  local function mount_inside(c, target)
+    return c:exec { args = { "mount", "-t", "tmpfs", "none", target } }:wait().code == 0
+  end
+  it("come in where a bind is a slave and nowhere else; none goes out", function()
+    helper.isolated(function()
+      local a, b, top = shared(), shared(), shared()
+      mount.bind { source = helper.rootfs(), target = top .. "/inner", recursive = true }
+      mount.propagation { target = top .. "/inner", propagation = "shared" }
+      for _, d in ipairs { "slave", "one", "other" } do
+        posix.mkdir(top .. "/inner/" .. d)
+      end
+      local c <close> = sleeper { rootfs = top .. "/inner", devices = { { path = "/tmp/null", source = "/dev/null" } },
+        mounts = { a .. ":/slave:rslave", b .. ":/one:bind,slave", b .. ":/other", "/dev/zero:/dev/mine" } }
+      for _, path in ipairs { a, b } do
+        mount.tmpfs { target = path .. "/late" }
+      end
+      mount.tmpfs { target = top .. "/inner/tmp" } -- on the root's own mount
+      assert(has("/slave/late", c:pid()) and has("/one/late", c:pid()), "no slave")
+      assert(not has("/other/late", c:pid()), "a bind that is no slave has what the host mounts")
+      assert(not has("/tmp", c:pid()), "the root has what the host mounts")
+      assert(mount_inside(c, "/slave/inner") and mount_inside(c, "/other/inner") and mount_inside(c, "/usr"))
+      assert(not has(a .. "/inner") and not has(b .. "/inner") and not has(top .. "/inner/usr"), "it went out")
+      for _, entry in ipairs(mount.list(c:pid())) do
+        local is_slave = entry.target:find("^/slave") or entry.target:find("^/one")
+        assert(is_slave or entry.propagation == "", entry.target .. " " .. entry.propagation)
+        assert(not entry.propagation:find("shared"), entry.target)
+      end
+    end)
+  end)
+  it("a slave is refused where it would have nothing", function()
+    helper.isolated(function()
+      local path = helper.tmpdir()
+      mount.tmpfs { target = path }
+      local err = helper.raises_code("EINVAL", sleeper, { mounts = { path .. ":/usr:rslave" } })
+      assert.matches("not a shared mount", tostring(err))
+    end)
+    local function refused(pattern, mounts_wish)
+      assert.matches(pattern, helper.raises(function()
+        carton.container { rootfs = "/", args = { "x" }, mounts = mounts_wish }:compile()
+      end))
+    end
+    refused("'slave' is of one mount", { "/srv:/srv:slave" })
+    refused("nothing that is mounted there has a master",
+      { { "mount.propagation", target = "/usr", propagation = "rslave" } })
+    local tree <close> = mount.open_tree("/etc")
+    assert.matches("a tree is private", helper.raises(sleeper,
+      { mounts = { { tree = tree, target = "/usr", options = { "rslave" } } } }))
+  end)
+  it("a tree prepared on the host passes nothing back", function()
+    helper.isolated(function()
+      local path = shared()
+      mount.tmpfs { target = path .. "/inner" }
+      mount.propagation { target = path .. "/inner", propagation = "shared" }
+      posix.mkdir(path .. "/inner/deep")
+      local tree <close> = mount.open_tree(path, { recursive = true })
+      local c <close> = sleeper { mounts = { { tree = tree, target = "/usr" },
+        { "mount.attach", tree = mount.open_tree(path), target = "/tmp" } } }
+      for _, target in ipairs { "/usr/late", "/usr/inner/deep", "/tmp/late" } do
+        assert(mount_inside(c, target))
+      end
+      assert(not has(path .. "/late") and not has(path .. "/inner/deep"), "it went out")
+    end)
+  end)
+end)
+
+describe("devices that lie outside of /dev #root", function()
+  --- What is left of a node in a host's directory.
+  local function left(path)
+    local stat = carton.host.stat(path)
+    return stat and (stat.type .. " " .. stat.size) or "nothing"
+  end
+  local command = "echo x > NODE && echo $(stat -c %t:%T NODE) works"
+  local function works(path, fields)
+    assert.equal("1:3 works", output(command:gsub("NODE", path), fields))
+  end
+  it("work, and leave no node in the host's directory", function()
+    local root, dir = helper.rootfs(true), helper.tmpdir()
+    for _, options in ipairs { "", ":dev" } do
+      works("/data/null", { mounts = { dir .. ":/data" .. options },
+        devices = { { path = "/data/null", source = "/dev/null" } } })
+      assert.equal("file 0", left(dir .. "/null"))
+      os.remove(dir .. "/null")
+    end
+    works("/null", { rootfs = root, devices = { { path = "//./null", source = "/dev/null" } } })
+    assert.equal("file 0", left(root .. "/null"))
+    local bare = carton.rootfs.dir { path = root, system = false }
+    works("/dev/null", { rootfs = bare, devices = { "/dev/null" } })
+    assert.equal("file 0", left(root .. "/dev/null"))
+    works("/dev/below/null", { mounts = { dir .. ":/dev/below" },
+      devices = { { path = "/dev/below/null", source = "/dev/null" } } })
+    assert.equal("file 0", left(dir .. "/null"))
+    works("/null", { rootfs = carton.rootfs.overlay { lower = root },
+      devices = { { path = "/null", source = "/dev/null" } } })
+    works("/null", { rootfs = carton.rootfs.host { readonly = false }, args = nil,
+      devices = { { path = "/null", source = "/dev/null" } } })
+  end)
+  it("are made only where they can be opened", function()
+    local root = helper.rootfs(true)
+    local err = helper.raises_code("EACCES", output, "true", { rootfs = root,
+      devices = { { path = "/tmp/null", source = "/dev/null", bind = false } } })
+    assert.matches("is on a nodev mount", tostring(err))
+    assert.equal("nothing", left(root .. "/tmp/null"))
+    helper.raises_code("ENOENT", output, "true", { rootfs = root, -- no such node here to bind
+      devices = { { path = "/tmp/null", type = "char", major = 1, minor = 3 } } })
+  end)
+  it("have the mode and numbers that are asked for", function()
+    assert.equal("600 1:3", output("stat -c '%a %t:%T' /dev/mine",
+      { devices = { { path = "/dev/mine", source = "/dev/null", mode = "0600" } } }))
+    helper.raises_code("EPERM", output, "true",
+      { devices = { { path = "/tmp/mine", source = "/dev/null", mode = "0600" } } })
+    helper.raises_code("ENODEV", output, "true",
+      { devices = { { path = "/dev/mine", source = "/dev/zero", type = "char", major = 1, minor = 3 } } })
+    helper.raises_code("ENOENT", output, "true", { devices = { { path = "/dev/no-type", major = 1, minor = 3 } } })
+    assert.matches("'major': an id is from 0", helper.raises(output, "true",
+      { devices = { { path = "/dev/null", major = -5 } } }))
+  end)
+end)
+
 describe("mounts of a container #userns", function()
   local function options_at(place, fields)
     local seen = output("cat /proc/self/mountinfo", fields)

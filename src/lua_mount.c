@@ -9,6 +9,7 @@ Mount trees and root directories as handles, and the list of mounts.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -53,14 +54,15 @@ static int tree_close(lua_State *L)
 static long copy_tree(const struct carton_tree *tree)
 {
 	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-	struct mount_attr attr = {.attr_set = tree->set, .attr_clr = tree->clear};
+	struct mount_attr attr = {
+		.attr_set = tree->set, .attr_clr = tree->clear, .propagation = MS_PRIVATE};
 	long fd = sys_open_tree(tree->handle.fd, "", flags | AT_RECURSIVE);
 	long r;
 
 	if (fd != -EINVAL || tree->source < 0)
 		return fd;
 	fd = sys_open_tree(tree->source, "", flags | (tree->recursive ? AT_RECURSIVE : 0));
-	if (fd < 0 || !(attr.attr_set || attr.attr_clr))
+	if (fd < 0)
 		return fd;
 	r = sys_mount_setattr((int)fd, tree->recursive ? AT_RECURSIVE : 0, &attr);
 	if (r < 0)
@@ -93,7 +95,7 @@ void carton_decode_tree(struct carton_arena *arena, const struct carton_field *f
 
 /***
 Copy a part of the tree as a detached tree, which can be attached anywhere, also in other
-namespaces.
+namespaces. It is private: what is mounted on one is not mounted on the other.
 @function open_tree
 @tparam string path
 @tparam[opt] table fields `recursive` (false), `options` as of `bind`
@@ -140,12 +142,10 @@ static int mount_open_tree(lua_State *L)
 	tree->handle.fd = (int)r;
 	attr.attr_set = fields.options.set;
 	attr.attr_clr = fields.options.clear;
-	if (attr.attr_set || attr.attr_clr) {
-		r = sys_mount_setattr(tree->handle.fd, fields.recursive ? AT_RECURSIVE : 0, &attr);
-		if (r < 0)
-			return carton_raise(L, "open_tree", path, (int)-r);
-	}
-	return 1;
+	attr.propagation =
+		MS_PRIVATE; /* or what is mounted on it would be mounted on the original */
+	r = sys_mount_setattr(tree->handle.fd, fields.recursive ? AT_RECURSIVE : 0, &attr);
+	return r < 0 ? carton_raise(L, "open_tree", path, (int)-r) : 1;
 }
 
 /***

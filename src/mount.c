@@ -97,15 +97,24 @@ static int set_attributes(struct carton_context *ctx, int tree, bool recursive,
 	struct mount_attr attr = {.attr_set = options->set,
 	                          .attr_clr = options->clear,
 	                          .propagation = propagation & ~(uint64_t)MS_REC};
+	bool all = propagation & MS_REC;
 	long r;
 
+	if (attr.propagation && recursive != all) { /* of other mounts than the attributes are */
+		struct mount_attr alone = {.propagation = attr.propagation};
+
+		r = sys_mount_setattr(tree, all ? AT_RECURSIVE : 0, &alone);
+		if (r < 0)
+			return carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r);
+		attr.propagation = 0;
+	}
 	if (idmap >= 0) {
 		attr.attr_set |= MOUNT_ATTR_IDMAP;
 		attr.userns_fd = (uint64_t)idmap;
 	}
 	if (!attr.attr_set && !attr.attr_clr && !attr.propagation)
 		return 0;
-	r = sys_mount_setattr(tree, recursive || (propagation & MS_REC) ? AT_RECURSIVE : 0, &attr);
+	r = sys_mount_setattr(tree, recursive ? AT_RECURSIVE : 0, &attr);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r) : 0;
 }
 

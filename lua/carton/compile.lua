@@ -37,9 +37,17 @@ local function namespaces(fields)
     end
   end
   -- what belongs to another user namespace can be entered only from inside of that one
-  for _, value in pairs(joined) do
+  for _, kind in ipairs(KINDS) do
+    local value = kind ~= "user" and joined[kind]
     if wish.user == nil and type(value) == "table" and value.fields
       and namespaces((value.parent or value).fields).user then
+      if fields.idmap then
+        core.misuse(("container: field 'idmap': namespaces.%s is one of %s, and its user namespace with it, which "
+          .. "has a map"):format(kind, value.name or "a container"))
+      elseif joined.user and joined.user ~= value then
+        core.misuse(("container: field 'namespaces': %s and %s have user namespaces of their own; the field 'user' "
+          .. "says which is joined"):format(joined.user.name or "one container", value.name or "another"))
+      end
       new.user, joined.user = nil, value
     end
   end
@@ -80,11 +88,47 @@ local function gather(fields)
   return facts
 end
 
+local MOUNTS <const> = { ["mount.attach"] = true, ["mount.bind"] = true, ["mount.cgroup"] = true,
+  ["mount.devpts"] = true, ["mount.filesystem"] = true, ["mount.move"] = true, ["mount.mqueue"] = true,
+  ["mount.overlay"] = true, ["mount.proc"] = true, ["mount.sysfs"] = true, ["mount.tmpfs"] = true,
+  ["mount.unmount"] = true }
+
+-- A path as its names in a row, "/dev/null/"; nil when it climbs.
+local function components(path)
+  path = ("/" .. tostring(path) .. "/"):gsub("/%./", "/"):gsub("/+", "/")
+  return not path:find("/../", 1, true) and path or nil
+end
+
+-- Keep what is mounted where, the last one last.
+local function keep_mount(step, facts)
+  if MOUNTS[step[1]] then
+    local fresh = step[1] == "mount.tmpfs"
+    for _, option in ipairs(type(step.options) == "table" and step.options or {}) do
+      fresh = fresh and option ~= "nodev"
+    end
+    table.insert(facts.mounted, { place = components(step.target), fresh = fresh })
+  end
+end
+
+-- Whether a path lies in a file system that is made for the container, where a node can be opened and is gone with
+-- it. Anywhere else it would be a node of the host's, and most often a dead one.
+local function is_fresh(path, facts)
+  path = components(path)
+  for i = path and #facts.mounted or 0, 1, -1 do
+    local place = facts.mounted[i].place
+    if not place or path:sub(1, #place) == place then
+      return place ~= nil and facts.mounted[i].fresh
+    end
+  end
+  return false
+end
+
 -- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
 local function adapt(step, facts)
   local name, changed = step[1], nil
-  if name == "mount.device" and step.bind == nil and (facts.userns or facts.binds_nodes) then
-    changed = { bind = true } -- mknod(2) is refused there
+  if name == "mount.device" and step.bind == nil
+    and (facts.userns or facts.binds_nodes or not is_fresh(step.path, facts)) then
+    changed = { bind = true } -- mknod(2) is refused there, or makes what nobody can open
   elseif not facts.userns then
     if name == "mount.devpts" and step.gid == nil then
       changed = { gid = "5" } -- group tty, which has to be mapped: pts(4)
@@ -124,13 +168,16 @@ local function environment(fields, extra, base)
   local is_root = fields.user == nil or fields.user == "root" or fields.user == "0"
   local env = base or { PATH = PATH, HOME = is_root and "/root" or "/" }
   env.TERM = env.TERM or (fields.terminal and "xterm") or nil
+  local said = {}
   for key, value in pairs(fields.env or {}) do
     if math.type(key) == "integer" then
       local name, text = tostring(value):match("^([^=]+)=(.*)$")
       if not name then
         core.misuse(("container: field 'env': '%s' is not NAME=VALUE"):format(value))
+      elseif said[name] or fields.env[name] ~= nil then
+        core.misuse(("container: field 'env': %s is given twice"):format(name))
       end
-      env[name] = text
+      env[name], said[name] = text, true
     elseif value == false then
       env[key] = nil
     else
@@ -159,6 +206,9 @@ local function user_step(user, map)
     local step = { "privilege.user" }
     for key, value in pairs(user) do -- all of them: the primitive refuses what it does not know
       step[key] = value
+    end
+    if math.type(step.uid) == "integer" and not (step.user or step.gid or step.group) then
+      step.user, step.uid = ("%d"):format(step.uid), nil -- or the group stays the caller's
     end
     return step
   end
@@ -254,23 +304,85 @@ local function check_first(list)
   end
 end
 
-local function add_root(add, fields, facts)
-  local mounts = require("carton.mounts")
-  local list = layout(fields)
-  check_first(list)
-  add { "mount.propagation", propagation = "rprivate" } -- nothing below reaches the host
-  for _, step in ipairs(list) do
+local SLAVE <const> = { slave = true, rslave = true }
+
+-- Whether a mount is to have what the host mounts below its source from now on.
+local function follows(step)
+  local is_slave = type(step) == "table" and SLAVE[step.propagation]
+  if is_slave and step[1] == "mount.propagation" then
+    core.misuse("container: mount.propagation: nothing that is mounted there has a master; the field 'propagation' of "
+      .. "mount.bind makes a mount a slave of the host's")
+  elseif is_slave and step.recursive and step.propagation == "slave" then
+    core.misuse(("container: mount.bind on %s: 'slave' is of one mount, and others are bound with it: 'rslave' is of "
+      .. "all, the option 'bind' takes the one alone"):format(tostring(step.target)))
+  end
+  return is_slave and step[1] == "mount.bind"
+end
+
+-- A slave of a mount that is not shared would never have anything.
+local function check_master(path)
+  local real = core.host.realpath(path)
+  local found
+  for _, mount in ipairs(real and core.mount.list() or {}) do
+    local inside = mount.target == "/" or real == mount.target or real:sub(1, #mount.target + 1) == mount.target .. "/"
+    if inside and (not found or #mount.target >= #found.target) then
+      found = mount
+    end
+  end
+  if found and not (found.propagation:find("shared:", 1, true) or found.propagation:find("master:", 1, true)) then
+    core.error { op = "bind", path = path, code = "EINVAL", message = "it can't be a slave",
+      hint = ("%s is not a shared mount, so nothing is passed on: mount --make-shared %s"):format(found.target,
+        found.target) }
+  end
+end
+
+-- The steps of `rootfs` and `mounts`, and whether any mount follows the host's.
+local function mount_steps(fields, facts)
+  local mounts, steps = require("carton.mounts"), {}
+  for _, step in ipairs(layout(fields)) do
     if type(step) ~= "table" then
       core.misuse(("container: field 'rootfs': a step is a table, got %s"):format(type(step)))
     end
+    steps[#steps + 1] = step
+  end
+  for _, mount in ipairs(fields.mounts or {}) do
+    steps[#steps + 1] = mounts.step(mount)
+  end
+  for _, step in ipairs(steps) do
+    if follows(step) then
+      facts.follows = true
+      if facts.given and step.source then
+        check_master(step.source)
+      end
+    end
+  end
+  return steps
+end
+
+local function add_root(add_step, fields, facts)
+  local list = layout(fields)
+  check_first(list)
+  local steps = mount_steps(fields, facts)
+  facts.mounted = {}
+  -- nothing below reaches the host, and nothing that the host mounts reaches a bind but where that is asked for
+  add_step { "mount.propagation", propagation = facts.follows and "rslave" or "rprivate" }
+  local function add(step)
+    keep_mount(step, facts)
+    if facts.follows and step[1] == "mount.bind" and not step.propagation then
+      local private = { propagation = "rprivate" }
+      for key, value in pairs(step) do
+        private[key] = value
+      end
+      step = private
+    end
+    add_step(step)
+  end
+  for _, step in ipairs(steps) do
     add(adapt(step, facts))
     if step[1] == "mount.sysfs" and facts.shows_cgroup then -- programs ask there what they may use
       add { "mount.cgroup", target = step.target .. "/fs/cgroup",
         options = { "nosuid", "nodev", "noexec", not fields.delegate and "ro" or nil } }
     end
-  end
-  for _, mount in ipairs(fields.mounts or {}) do
-    add(adapt(mounts.step(mount), facts))
   end
   for _, device in ipairs(fields.devices or {}) do
     local step = type(device) == "table" and device or { path = device }
@@ -473,6 +585,7 @@ function compile.plan(fields, given)
   local function add(step)
     steps[#steps + 1] = step
   end
+  facts.given = given ~= nil
   facts.files = given and compile.files(fields) or foresee(fields)
   local group = given and given.group
   facts.shows_cgroup = facts.new.cgroup and facts.files and not (facts.files.v1 or group and group.list)

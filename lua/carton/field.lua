@@ -102,7 +102,8 @@ local function check_own(fields)
     end
   end
   local net = fields.namespaces and fields.namespaces.net
-  if net ~= nil and fields.network and (net == "host") ~= (fields.network == "host") then
+  if net ~= nil and fields.network and ((net == "host") ~= (fields.network == "host")
+    or fields.network == "none" and not is_new(fields, "net")) then
     fail("field 'network' says something else than 'namespaces.net'")
   end
   for name in pairs(fields.sysctl or {}) do
@@ -145,7 +146,7 @@ local function check_fields(fields, allowed, known_hooks, what)
     fail("field 'keyring': \"new\" or \"inherit\" expected")
   end
   local timeout = fields.timeout
-  if timeout and (timeout <= 0 or timeout ~= timeout) then
+  if timeout and not (timeout > 0 and timeout < math.huge) then
     fail("field 'timeout': a number of seconds above 0 expected")
   end
   for name in pairs(fields.descriptors or {}) do
@@ -178,6 +179,11 @@ function field.check(fields, is_container)
     fail("field 'rootfs' is missing")
   elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
     fail("field 'rootfs': a path or a list of steps expected")
+  end
+  for key in pairs(fields.time_offsets or {}) do
+    if key ~= "monotonic" and key ~= "boottime" then
+      fail("field 'time_offsets': unknown field '%s'", tostring(key))
+    end
   end
   check_own(fields)
 end

@@ -6,6 +6,7 @@ local core = require("carton.core")
 local host = core.host
 local idmap = {}
 
+local RANGE <const> = { container_id = true, host_id = true, size = true }
 local LAST_ID <const> = 4294967294 -- (uid_t)-1 is not one
 
 --- Read the subordinate ids granted to a user.
@@ -103,10 +104,31 @@ local function check_entries(name, entries)
   if type(entries) ~= "table" or #entries == 0 then
     core.misuse(("idmap: field '%s' is a list of { container_id =, host_id =, size = }"):format(name))
   end
-  for i, entry in ipairs(entries) do
+  local function fail(i, format, ...)
+    core.misuse(("idmap: field '%s': entry %s "):format(name, tostring(i)) .. format:format(...))
+  end
+  for i, entry in pairs(entries) do
+    if math.type(i) ~= "integer" or i < 1 or i > #entries then
+      fail(i, "is not of the list")
+    end
     for _, key in ipairs { "container_id", "host_id", "size" } do
       if type(entry) ~= "table" or math.type(entry[key]) ~= "integer" then
-        core.misuse(("idmap: field '%s': entry %d has no integer '%s'"):format(name, i, key))
+        fail(i, "has no integer '%s'", key)
+      end
+    end
+    for key in pairs(entry) do
+      if not RANGE[key] then
+        fail(i, "has an unknown field '%s'", tostring(key))
+      end
+    end
+    for _, key in ipairs { "container_id", "host_id" } do
+      if entry.size < 1 or entry[key] < 0 or entry[key] > LAST_ID or entry.size > LAST_ID - entry[key] + 1 then
+        fail(i, "ends beyond the ids from 0 to %d", LAST_ID)
+      end
+      for k = 1, i - 1 do
+        if entry[key] < entries[k][key] + entries[k].size and entries[k][key] < entry[key] + entry.size then
+          fail(i, "overlaps entry %d in '%s'", k, key)
+        end
       end
     end
   end
