@@ -195,6 +195,14 @@ describe("container: namespaces #userns", function()
       end))
     end
     assert.matches("namespace", tostring(helper.raises(sleeper, { namespaces = { net = io.stdout } })))
+    local uts = carton.namespace.open(0, "uts")
+    local function join()
+      carton.container { rootfs = "/", args = { "x" }, namespaces = { net = uts } }
+    end
+    assert.matches("'namespaces.net': an open net namespace expected, got one of kind uts", helper.raises(join))
+    uts:close()
+    assert.matches("'namespaces.net': an open net namespace expected", helper.raises(join))
+    helper.raises_code("EINVAL", sleeper, { namespaces = { net = "/proc/self/ns/uts" } })
   end)
   it("have a loopback that is up", function()
     assert.matches("<LOOPBACK,UP", output("ip link show lo"))

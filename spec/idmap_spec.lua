@@ -79,6 +79,32 @@ describe("idmap.granted #root", function()
       assert(why:find("^/etc/subgid has no line for root"), why)
     end)
   end)
+  it("are used when they are asked for, or it is said why not", function()
+    local line = "1234:300000:65536\n"
+    local function as_user(subuid, subgid, hide, test)
+      with(subuid, subgid, function()
+        for _, name in ipairs(hide and { "newuidmap", "newgidmap" } or {}) do
+          for _, directory in ipairs { "/usr/bin", "/usr/local/bin", "/usr/sbin" } do
+            if carton.host.stat(directory .. "/" .. name) then
+              carton.mount.bind { source = "/dev/null", target = directory .. "/" .. name }
+            end
+          end
+        end
+        carton.privilege.user { uid = 1234, gid = 1234, groups = {} }
+        test()
+      end)
+    end
+    local function refused(why)
+      for _, wish in ipairs { "auto", "keep-id" } do
+        local ok, err = pcall(idmap.resolve, wish)
+        assert(not ok and tostring(err):find(why, 1, true), tostring(err))
+      end
+      assert(idmap.resolve(nil).single)
+    end
+    as_user(line, line, true, function() refused("newuidmap is not installed") end)
+    as_user(line, "", false, function() refused("/etc/subgid has no line") end)
+    as_user("", "", true, function() assert(idmap.resolve("auto").single and idmap.resolve("keep-id").single) end)
+  end)
   it("lays ranges of root one after the other from 0", function()
     with("root:300000:1000\nroot:500000:10\n", "root:300000:65536\n", function()
       local map = idmap.resolve "auto"

@@ -75,7 +75,7 @@ local function gather(fields)
   facts.late = facts.has_join and (new.user or joined.user) and true or false
   if new.user then
     local layout = type(fields.rootfs) == "table" and fields.rootfs.idmap
-    facts.map = idmap.resolve(fields.idmap or layout or "auto")
+    facts.map = idmap.resolve(fields.idmap or layout or nil)
   end
   facts.ownroot = new.mnt
   if fields.no_userns then

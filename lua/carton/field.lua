@@ -83,6 +83,12 @@ local function check_kinds(fields, is_container)
       or (type(value) == "string" and value ~= "new" and value ~= "host" and not value:find("/", 1, true))
       or (type(value) == "table" and not is_container(value)) then
       fail("field 'namespaces.%s': true, \"host\", a handle, a path or a container expected", kind)
+    elseif type(value) == "userdata" then -- one of another kind would be entered, and the host's of this kind kept
+      local ok, found = pcall(function() return value:kind() end)
+      if not ok or found ~= kind then
+        fail("field 'namespaces.%s': an open %s namespace expected, got %s", kind, kind, ok and "one of kind " .. found
+          or tostring(value))
+      end
     end
   end
 end

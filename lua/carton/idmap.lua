@@ -76,6 +76,7 @@ end
 --- What the caller has been granted, or why that can't be used.
 -- @treturn ?table `{ uids = ranges, gids = ranges }`
 -- @treturn ?string the file, program or line in the way
+-- @treturn ?boolean whether some are granted all the same
 function idmap.granted()
   local euid = host.euid()
   if not host.access("/etc/subuid", "r") then
@@ -87,13 +88,13 @@ function idmap.granted()
   for file, ranges in pairs { ["/etc/subuid"] = uids, ["/etc/subgid"] = gids } do
     if #ranges == 0 then
       return nil, ("%s has no line for %s; add '%s:100000:65536'"):format(
-        file, user or euid, user or euid)
+        file, user or euid, user or euid), #uids + #gids > 0
     end
   end
   if euid ~= 0 then
     for _, name in ipairs { "newuidmap", "newgidmap" } do
       if not helper(name) then
-        return nil, name .. " is not installed (package uidmap or shadow-utils)"
+        return nil, name .. " is not installed (package uidmap or shadow-utils)", true
       end
     end
   end
@@ -153,16 +154,17 @@ local function single(container_uid, container_gid)
 end
 
 --- Work out the maps of a container.
--- @tparam string|table wish `"auto"`: the caller is 0, granted ids follow; `"single"`: the caller is 0 and
+-- @tparam ?string|table wish `"auto"`: the caller is 0, granted ids follow; `"single"`: the caller is 0 and
 --   there is no other; `"keep-id"`: the caller keeps its id, granted ids are the others;
---   or `{ uids = entries, gids = entries }`
+--   or `{ uids = entries, gids = entries }`; nil: as `"auto"`, or `"single"` where what is granted cannot be used
 -- @treturn table `{ uids =, gids =, single = boolean, root = boolean, user = ?string }`; `single` maps can be
 --   written by the process itself, `root` tells whether 0 is mapped, `user` who the payload is by default
 -- @raise `carton.error` when ids are not granted; a string when the wish is none
 -- @see user_namespaces(7)
 function idmap.resolve(wish)
   local euid, egid = host.euid(), host.egid()
-  local map
+  local is_asked, map = wish ~= nil, nil
+  wish = wish or "auto"
   if type(wish) == "table" then
     for key in pairs(wish) do
       if key ~= "uids" and key ~= "gids" then
@@ -176,14 +178,14 @@ function idmap.resolve(wish)
   elseif wish == "single" then
     map = single(0, 0)
   elseif wish == "auto" or wish == "keep-id" then
-    local granted, why = idmap.granted()
+    local granted, why, is_partly = idmap.granted()
     local keep = wish == "keep-id"
     if granted and euid == 0 then
       map = { uids = lay({}, granted.uids, 0), gids = lay({}, granted.gids, 0) }
     elseif granted then
       map = { uids = lay_around(euid, keep and euid or 0, granted.uids),
         gids = lay_around(egid, keep and egid or 0, granted.gids) }
-    elseif euid == 0 then
+    elseif euid == 0 or is_partly and is_asked then
       core.error { op = "idmap", path = wish, message = "no ids to map", hint = why }
     else
       map = keep and single(euid, egid) or single(0, 0)
