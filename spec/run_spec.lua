@@ -80,6 +80,15 @@ describe("carton run #userns", function()
     assert.matches("'size': .* got '0'", refused("--tmpfs", "/tmp:size=0", "/", "true"))
     assert.matches("unknown option 'sise' of tmpfs on /tmp", refused("--tmpfs", "/tmp:sise=1m", "/", "true"))
   end)
+  it("--mount and --tmpfs in the order of their places, each once", function()
+    local dir = helper.tmpdir()
+    helper.write(dir .. "/file", "content")
+    assert.equal("content tmpfs", says({ "-v", dir .. ":/tmp/a/b", "--tmpfs", "/tmp/a" },
+      "echo $(cat /tmp/a/b/file) $(grep -o '/tmp/a tmpfs' /proc/mounts | cut -d ' ' -f 2)"))
+    for _, other in ipairs { "--tmpfs=/x/", "-v/usr://x", "--mount=/usr:/./x" } do
+      assert.matches("x/? is given twice", refused("-v", dir .. ":/x", other, "/", "true"))
+    end
+  end)
   it("--device", function()
     if helper.is_root or posix.access("/dev/kmsg", "r") then
       assert.equal("1:b", says({ "--device", "/dev/kmsg" }, "stat -c %t:%T /dev/kmsg"))

@@ -155,11 +155,24 @@ local function layout(rootfs, values)
   return layouts.dir(fields)
 end
 
+-- Options of two kinds have no order: what is mounted on /a comes before what is mounted below it.
 local function mounts_of(values)
-  local list = table.move(values.mount or {}, 1, #(values.mount or {}), 1, {})
-  for _, text in ipairs(values.tmpfs or {}) do
-    list[#list + 1] = require("carton.mounts").parse_tmpfs(text)
+  local mounts = require("carton.mounts")
+  local list, place_of, taken = {}, {}, {}
+  local function add(mount)
+    local place = ("/" .. mount.target .. "/"):gsub("/%./", "/"):gsub("/+", "/")
+    if taken[place] then
+      fail("options '--mount' and '--tmpfs': %s is given twice", mount.target)
+    end
+    taken[place], place_of[mount], list[#list + 1] = true, place, mount
   end
+  for _, text in ipairs(values.mount or {}) do
+    add(mounts.parse(text))
+  end
+  for _, text in ipairs(values.tmpfs or {}) do
+    add(mounts.parse_tmpfs(text))
+  end
+  table.sort(list, function(a, b) return place_of[a] < place_of[b] end)
   return #list > 0 and list or nil
 end
 
