@@ -146,7 +146,7 @@ describe("mounts and the host's later ones #root", function()
         posix.mkdir(top .. "/inner/" .. d)
       end
       local c <close> = sleeper { rootfs = top .. "/inner", devices = { { path = "/tmp/null", source = "/dev/null" } },
-        mounts = { a .. ":/slave:rslave", b .. ":/one:bind,slave", b .. ":/other", "/dev/zero:/dev/mine" } }
+        mounts = { a .. ":/slave:rslave,dev", b .. ":/one:bind,slave,dev", b .. ":/other", "/dev/zero:/dev/mine" } }
       for _, path in ipairs { a, b } do
         mount.tmpfs { target = path .. "/late" }
       end
@@ -167,7 +167,7 @@ describe("mounts and the host's later ones #root", function()
     helper.isolated(function()
       local path = helper.tmpdir()
       mount.tmpfs { target = path }
-      local err = helper.raises_code("EINVAL", sleeper, { mounts = { path .. ":/usr:rslave" } })
+      local err = helper.raises_code("EINVAL", sleeper, { mounts = { path .. ":/usr:rslave,dev" } })
       assert.matches("not a shared mount", tostring(err))
     end)
     local function refused(pattern, mounts_wish)
@@ -176,11 +176,13 @@ describe("mounts and the host's later ones #root", function()
       end))
     end
     refused("'slave' is of one mount", { "/srv:/srv:slave" })
+    refused("'nodev' can't hold for a slave, the option 'dev' says so", { "/srv:/srv:rslave" })
+    refused("'ro' can't hold for a slave$", { "/srv:/srv:dev,ro,rslave" })
     refused("nothing that is mounted there has a master",
       { { "mount.propagation", target = "/usr", propagation = "rslave" } })
     local tree <close> = mount.open_tree("/etc")
     assert.matches("a tree is private", helper.raises(sleeper,
-      { mounts = { { tree = tree, target = "/usr", options = { "rslave" } } } }))
+      { mounts = { { tree = tree, target = "/usr", options = { "rslave", "dev" } } } }))
   end)
   it("a tree prepared on the host passes nothing back", function()
     helper.isolated(function()

@@ -305,6 +305,7 @@ local function check_first(list)
 end
 
 local SLAVE <const> = { slave = true, rslave = true }
+local OPEN <const> = { rw = true, suid = true, dev = true, exec = true, symfollow = true }
 
 -- Whether a mount is to have what the host mounts below its source from now on.
 local function follows(step)
@@ -315,6 +316,13 @@ local function follows(step)
   elseif is_slave and step.recursive and step.propagation == "slave" then
     core.misuse(("container: mount.bind on %s: 'slave' is of one mount, and others are bound with it: 'rslave' is of "
       .. "all, the option 'bind' takes the one alone"):format(tostring(step.target)))
+  end
+  for _, option in ipairs(is_slave and type(step.options) == "table" and step.options or {}) do
+    if not OPEN[option] then
+      core.misuse(("container: mount.bind on %s: what the host mounts there later has the host's options: '%s' can't "
+        .. "hold for a slave%s"):format(tostring(step.target), tostring(option), option == "nodev"
+        and ", the option 'dev' says so" or ""))
+    end
   end
   return is_slave and step[1] == "mount.bind"
 end

@@ -246,6 +246,8 @@ end
 
 --- Turn one entry of `mounts` into a step.
 -- Device nodes in what is bound, and in layers, are none (nodev), unless it is of /dev or the option `dev` is given.
+-- What the host mounts below the source later appears in a bind with the option `rslave`, with the options that the
+-- host gives it; so it needs `dev`, and takes no `ro` or the like.
 -- @tparam string|table mount `"/src:/dst:ro"`; `{ type =, source =, target =, options = {} }`
 --   (type is `bind` when only a source is given); or a step, which stays as it is
 -- @treturn table a step
