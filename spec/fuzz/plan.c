@@ -41,6 +41,16 @@ static void push_choice(lua_State *L, struct bytes *b, const struct carton_choic
 	lua_pushstring(L, list->name);
 }
 
+/* Digits and a unit, or neither. */
+static void push_amount(lua_State *L, struct bytes *b)
+{
+	static const char *const units[] = {"", "k", "T", "e", "%", "mb"};
+
+	push_number(L, b);
+	lua_pushstring(L, units[draw(b) % (sizeof(units) / sizeof(*units))]);
+	lua_concat(L, 2);
+}
+
 /* What the decoder of a field takes, more or less. */
 static void push_fitting(lua_State *L, struct bytes *b, const struct carton_field *f)
 {
@@ -51,8 +61,12 @@ static void push_fitting(lua_State *L, struct bytes *b, const struct carton_fiel
 		push_choice(L, b, f->aux);
 	} else if (f->decode == carton_decode_bool) {
 		lua_pushboolean(L, n & 1);
-	} else if (f->decode == carton_decode_mode || f->decode == carton_decode_mask) {
+	} else if (f->decode == carton_decode_mode || f->decode == carton_decode_mask ||
+	           f->decode == carton_decode_mode_parameter) {
 		lua_pushstring(L, n & 1 ? "0755" : "7777");
+	} else if (f->decode == carton_decode_size || f->decode == carton_decode_size_parameter ||
+	           f->decode == carton_decode_count_parameter) {
+		push_amount(L, b);
 	} else if (f->decode == carton_decode_integer || f->decode == carton_decode_id ||
 	           f->decode == carton_decode_seconds) {
 		push_number(L, b);
