@@ -85,6 +85,8 @@ describe("mounts.step", function()
         options = { "nofollow" } },
       ["'options': a list of words expected, got boolean for 'ro'"] = { source = "/a", target = "/b",
         options = { ro = true } },
+      ["'lower': a list of words expected, got string for '3'"] = { type = "overlay", target = "/t",
+        lower = { "/a", [3] = "/b" } },
       ["'slave' and 'private' contradict each other"] = "/a:/b:slave,private",
       ["'bind' and 'rbind' contradict"] = "/a:/b:bind,rbind",
       ["option 'size' is given twice"] = { type = "tmpfs", target = "/t", options = { "size=1m", "size=2m" } },

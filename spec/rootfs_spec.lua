@@ -77,6 +77,23 @@ describe("rootfs.system #userns", function()
   end)
 end)
 
+describe("a layout as a list", function()
+  it("has no names but its own, and no holes", function()
+    for text, layout in pairs {
+      ["unknown name 'readnoly' (did you mean 'readonly'?)"] = { readnoly = true },
+      ["readonly: boolean expected, got string"] = { readonly = "yes" },
+      ["nestable: boolean expected, got number"] = { nestable = 0 },
+      ["idmap: string or table expected"] = { idmap = 1 },
+      ["item 3 is there, but one before it is nil"] = { [3] = { "mount.mkdir", target = "/x" } },
+    } do
+      layout[1] = { "mount.tmpfs", target = "/" }
+      local message = helper.raises(function() carton.container { rootfs = layout, args = { "x" } } end)
+      assert.is_truthy(message:find("field 'rootfs': " .. text, 1, true), message)
+    end
+    assert.matches("'lower' is a list of paths", helper.raises(rootfs.overlay, { lower = { "/", below = "/a" } }))
+  end)
+end)
+
 describe("layouts' fields", function()
   it("are of their types, and do not contradict each other", function()
     for text, make in pairs {
@@ -105,6 +122,7 @@ describe("steps", function()
     assert.same({ one, readonly = true, idmap = "single" }, layout)
     assert.same({}, carton.steps())
     assert.same({ readonly = false, one, idmap = "single" }, carton.steps(layout, { readonly = false }))
+    assert.matches("steps: item 3 is there, but one before it is nil", helper.raises(carton.steps, { one, nil, two }))
   end)
 end)
 

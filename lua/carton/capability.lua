@@ -41,10 +41,9 @@ local function each(list, apply)
   elseif type(list) ~= "table" then
     core.misuse("capabilities: a list of names expected, got " .. type(list))
   end
-  for key in pairs(list) do -- a name as key would be passed over
-    if math.type(key) ~= "integer" or key < 1 or key > #list then
-      core.misuse(("capabilities: a list of names expected, got the name '%s'"):format(tostring(key)))
-    end
+  local key = require("carton.list").stray(list)
+  if key ~= nil then
+    core.misuse(("capabilities: a list of names expected, got the name '%s'"):format(tostring(key)))
   end
   for _, name in ipairs(list) do
     apply(bare(name))

@@ -34,8 +34,26 @@ local own = {
   { "idmap", "user" }, { "hostname", "uts" }, { "domainname", "uts" }, { "time_offsets", "time" },
 }
 
+-- What a layout says of itself, beside its steps.
+local layout_known = { readonly = "boolean", nestable = "boolean", idmap = "string table" }
+
 local function fail(format, ...)
   core.misuse("container: " .. format:format(...))
+end
+
+-- A misspelt `readonly` would leave the root writable.
+local function check_layout(layout)
+  local stray = require("carton.list").stray(layout, layout_known)
+  if math.type(stray) == "integer" then
+    fail("field 'rootfs': item %d is there, but one before it is nil", stray)
+  elseif stray ~= nil then
+    fail("field 'rootfs': unknown name '%s'%s", tostring(stray), require("carton.hint").meant(stray, layout_known))
+  end
+  for name, types in pairs(layout_known) do
+    if layout[name] ~= nil and not types:find(type(layout[name]), 1, true) then
+      fail("field 'rootfs': %s: %s expected, got %s", name, types:gsub(" ", " or "), type(layout[name]))
+    end
+  end
 end
 
 -- What is no list, or has a hole, would be left out from there on.
@@ -185,6 +203,8 @@ function field.check(fields, is_container)
     fail("field 'rootfs' is missing")
   elseif type(fields.rootfs) == "table" and type(fields.rootfs[1]) ~= "table" then
     fail("field 'rootfs': a path or a list of steps expected")
+  elseif type(fields.rootfs) == "table" then
+    check_layout(fields.rootfs)
   end
   for key in pairs(fields.time_offsets or {}) do
     if key ~= "monotonic" and key ~= "boottime" then

@@ -108,10 +108,11 @@ local function check_entries(name, entries)
   local function fail(i, format, ...)
     core.misuse(("idmap: field '%s': entry %s "):format(name, tostring(i)) .. format:format(...))
   end
-  for i, entry in pairs(entries) do
-    if math.type(i) ~= "integer" or i < 1 or i > #entries then
-      fail(i, "is not of the list")
-    end
+  local stray = require("carton.list").stray(entries)
+  if stray ~= nil then
+    fail(stray, "is not of the list")
+  end
+  for i, entry in ipairs(entries) do
     for _, key in ipairs { "container_id", "host_id", "size" } do
       if type(entry) ~= "table" or math.type(entry[key]) ~= "integer" then
         fail(i, "has no integer '%s'", key)

@@ -34,13 +34,16 @@ function carton.steps(...)
     if list and type(list[1]) == "string" then
       list = { list }
     end
+    local before = #joined
+    for _, step in ipairs(list or {}) do
+      joined[#joined + 1] = step
+    end
     for key, value in pairs(list or {}) do
       if type(key) == "string" then
         joined[key] = value
+      elseif math.type(key) ~= "integer" or key < 1 or key > #joined - before then
+        core.misuse(("steps: item %s is there, but one before it is nil"):format(tostring(key)))
       end
-    end
-    for _, step in ipairs(list or {}) do
-      joined[#joined + 1] = step
     end
   end
   return joined

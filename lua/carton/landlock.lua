@@ -42,10 +42,12 @@ local function add_group(rules, name, paths)
   elseif type(paths) ~= "table" then
     fail("%s: a list of paths expected, got %s", name, type(paths))
   end
-  for key, entry in pairs(paths) do
-    if math.type(key) ~= "integer" then
-      fail("%s: a list of paths expected, got the name '%s'", name, tostring(key))
-    elseif type(entry) ~= "string" and type(entry) ~= "table" then
+  local stray = require("carton.list").stray(paths)
+  if stray ~= nil then
+    fail("%s: a list of paths expected, got the name '%s'", name, tostring(stray))
+  end
+  for _, entry in ipairs(paths) do
+    if type(entry) ~= "string" and type(entry) ~= "table" then
       fail("%s: a path expected, got %s", name, type(entry))
     end
   end
@@ -95,6 +97,10 @@ function landlock.step(wish)
   if wish.rules ~= nil then
     if type(wish.rules) ~= "table" then
       fail("rules: a list expected, got %s", type(wish.rules))
+    end
+    local stray = require("carton.list").stray(wish.rules)
+    if stray ~= nil then
+      fail("rules: a list expected, got the name '%s'", tostring(stray))
     end
     step.rules = table.move(wish.rules, 1, #wish.rules, #(step.rules or {}) + 1, step.rules or {})
   end

@@ -62,15 +62,13 @@ end
 
 local function set(name)
   return function(value)
-    for key in pairs(type(value) == "table" and value or {}) do
-      if math.type(key) ~= "integer" or key < 1 or key > #value then
-        fail("field '%s': a list such as \"0-2,4\" expected", name)
-      end
+    local items = type(value) == "table" and value or {}
+    local stray = require("carton.list").stray(items)
+    for _, item in ipairs(items) do
+      stray = stray or type(item) ~= "string" and math.type(item) ~= "integer" and item
     end
-    for i = 1, type(value) == "table" and #value or 0 do
-      if type(value[i]) ~= "string" and math.type(value[i]) ~= "integer" then
-        fail("field '%s': a list such as \"0-2,4\" expected", name)
-      end
+    if stray then
+      fail("field '%s': a list such as \"0-2,4\" expected", name)
     end
     value = type(value) == "table" and table.concat(value, ",") or value
     value = math.type(value) == "integer" and tostring(value) or value

@@ -104,6 +104,16 @@ function mounts.parse_tmpfs(text)
   return { type = "tmpfs", target = target, options = options }
 end
 
+local function check_list(list, name)
+  local stray = require("carton.list").stray(list)
+  for i, item in ipairs(list) do
+    stray = stray or type(item) ~= "string" and i or nil
+  end
+  if stray ~= nil then
+    fail("field '%s': a list of words expected, got %s for '%s'", name, type(list[stray]), tostring(stray))
+  end
+end
+
 -- Sort options into what the primitives call them.
 local function sort_options(options)
   local sorted = { options = {}, data = {} }
@@ -113,11 +123,7 @@ local function sort_options(options)
     end
     place[key] = value
   end
-  for key, option in pairs(options or {}) do
-    if math.type(key) ~= "integer" or key < 1 or key > #options or type(option) ~= "string" then
-      fail("field 'options': a list of words expected, got %s for '%s'", type(option), tostring(key))
-    end
-  end
+  check_list(options or {}, "options")
   for _, option in ipairs(options or {}) do
     local key, value = option:match("^([^=]+)=(.*)$")
     if attributes[option] then
@@ -206,6 +212,7 @@ end
 local function overlay_step(mount, sorted)
   check(mount, sorted, "overlay")
   local lower = type(mount.lower) == "table" and {} or mount.lower
+  check_list(type(mount.lower) == "table" and mount.lower or {}, "lower")
   for i, path in ipairs(type(mount.lower) == "table" and mount.lower or {}) do
     lower[i] = mounts.absolute(path)
   end

@@ -162,7 +162,7 @@ function rootfs.overlay(fields)
   check("overlay", fields, { lower = "string table", upper = "string", work = "string", size = "string number",
     readonly = "boolean", system = "boolean table", nestable = "boolean" })
   local lower = type(fields.lower) == "string" and { fields.lower } or fields.lower
-  if type(lower) ~= "table" or #lower == 0 then
+  if type(lower) ~= "table" or #lower == 0 or require("carton.list").stray(lower) ~= nil then
     core.misuse("rootfs.overlay: field 'lower' is a list of paths")
   end
   for present, missing in pairs { upper = "work", work = "upper" } do
