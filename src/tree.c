@@ -338,7 +338,7 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	else if ((st.st_mode & S_IFMT) != type || (int64_t)major(st.st_rdev) != wanted_major ||
 	         (int64_t)minor(st.st_rdev) != wanted_minor)
 		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
-	else
+	else if ((st.st_mode & 07777) != mode)
 		r = hold_mode(ctx, (int)fd, mode);
 	sys_close((int)fd);
 	return (int)r;
