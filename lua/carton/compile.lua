@@ -10,6 +10,7 @@ local stdio = require("carton.stdio")
 local host = core.host
 local compile = {}
 
+local NONE <const> = {}
 local KINDS <const> = { "cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts" }
 local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
@@ -37,9 +38,9 @@ local function namespaces(fields)
     end
   end
   -- what belongs to another user namespace can be entered only from inside of that one
-  for _, kind in ipairs(KINDS) do
-    local value = kind ~= "user" and joined[kind]
-    if wish.user == nil and type(value) == "table" and value.fields
+  for _, kind in ipairs(wish.user == nil and next(joined) and KINDS or NONE) do
+    local value = joined[kind]
+    if type(value) == "table" and value.fields
       and namespaces((value.parent or value).fields).user then
       if fields.idmap then
         core.misuse(("container: field 'idmap': namespaces.%s is one of %s, and its user namespace with it, which "
@@ -95,19 +96,21 @@ local MOUNTS <const> = { ["mount.attach"] = true, ["mount.bind"] = true, ["mount
 
 -- A path as its names in a row, "/dev/null/"; nil when it climbs.
 local function components(path)
-  path = ("/" .. tostring(path) .. "/"):gsub("/%./", "/"):gsub("/+", "/")
+  path = "/" .. tostring(path) .. "/"
+  if path:find("//", 1, true) or path:find("/.", 1, true) then
+    path = path:gsub("/%./", "/"):gsub("/+", "/")
+  end
   return not path:find("/../", 1, true) and path or nil
 end
 
--- Keep what is mounted where, the last one last.
-local function keep_mount(step, facts)
-  if MOUNTS[step[1]] then
-    local fresh = step[1] == "mount.tmpfs"
-    for _, option in ipairs(type(step.options) == "table" and step.options or {}) do
-      fresh = fresh and option ~= "nodev"
+local function is_fresh_mount(step)
+  local options = type(step.options) == "table" and step.options or {}
+  for _, option in ipairs(options) do
+    if option == "nodev" then
+      return false
     end
-    table.insert(facts.mounted, { place = components(step.target), fresh = fresh })
   end
+  return step[1] == "mount.tmpfs"
 end
 
 -- Whether a path lies in a file system that is made for the container, where a node can be opened and is gone with
@@ -115,9 +118,13 @@ end
 local function is_fresh(path, facts)
   path = components(path)
   for i = path and #facts.mounted or 0, 1, -1 do
-    local place = facts.mounted[i].place
-    if not place or path:sub(1, #place) == place then
-      return place ~= nil and facts.mounted[i].fresh
+    local mount = facts.mounted[i]
+    if mount[1] then -- a step that was not looked at yet
+      mount = { place = components(mount.target), fresh = is_fresh_mount(mount) }
+      facts.mounted[i] = mount
+    end
+    if not mount.place or path:sub(1, #mount.place) == mount.place then
+      return mount.place ~= nil and mount.fresh
     end
   end
   return false
@@ -307,24 +314,23 @@ end
 local SLAVE <const> = { slave = true, rslave = true }
 local OPEN <const> = { rw = true, suid = true, dev = true, exec = true, symfollow = true }
 
--- Whether a mount is to have what the host mounts below its source from now on.
+-- Whether it is a bind that is to have what the host mounts below its source from now on, or is refused.
 local function follows(step)
-  local is_slave = type(step) == "table" and SLAVE[step.propagation]
-  if is_slave and step[1] == "mount.propagation" then
+  if step[1] == "mount.propagation" then
     core.misuse("container: mount.propagation: nothing that is mounted there has a master; the field 'propagation' of "
       .. "mount.bind makes a mount a slave of the host's")
-  elseif is_slave and step.recursive and step.propagation == "slave" then
+  elseif step.recursive and step.propagation == "slave" then
     core.misuse(("container: mount.bind on %s: 'slave' is of one mount, and others are bound with it: 'rslave' is of "
       .. "all, the option 'bind' takes the one alone"):format(tostring(step.target)))
   end
-  for _, option in ipairs(is_slave and type(step.options) == "table" and step.options or {}) do
+  for _, option in ipairs(type(step.options) == "table" and step.options or {}) do
     if not OPEN[option] then
       core.misuse(("container: mount.bind on %s: what the host mounts there later has the host's options: '%s' can't "
         .. "hold for a slave%s"):format(tostring(step.target), tostring(option), option == "nodev"
         and ", the option 'dev' says so" or ""))
     end
   end
-  return is_slave and step[1] == "mount.bind"
+  return step[1] == "mount.bind"
 end
 
 -- A slave of a mount that is not shared would never have anything.
@@ -345,9 +351,9 @@ local function check_master(path)
 end
 
 -- The steps of `rootfs` and `mounts`, and whether any mount follows the host's.
-local function mount_steps(fields, facts)
+local function mount_steps(list, fields, facts)
   local mounts, steps = require("carton.mounts"), {}
-  for _, step in ipairs(layout(fields)) do
+  for _, step in ipairs(list) do
     if type(step) ~= "table" then
       core.misuse(("container: field 'rootfs': a step is a table, got %s"):format(type(step)))
     end
@@ -357,7 +363,7 @@ local function mount_steps(fields, facts)
     steps[#steps + 1] = mounts.step(mount)
   end
   for _, step in ipairs(steps) do
-    if follows(step) then
+    if SLAVE[step.propagation] and follows(step) then
       facts.follows = true
       if facts.given and step.source then
         check_master(step.source)
@@ -370,12 +376,14 @@ end
 local function add_root(add_step, fields, facts)
   local list = layout(fields)
   check_first(list)
-  local steps = mount_steps(fields, facts)
+  local steps = mount_steps(list, fields, facts)
   facts.mounted = {}
   -- nothing below reaches the host, and nothing that the host mounts reaches a bind but where that is asked for
   add_step { "mount.propagation", propagation = facts.follows and "rslave" or "rprivate" }
   local function add(step)
-    keep_mount(step, facts)
+    if MOUNTS[step[1]] then
+      facts.mounted[#facts.mounted + 1] = step -- the last one is the uppermost
+    end
     if facts.follows and step[1] == "mount.bind" and not step.propagation then
       local private = { propagation = "rprivate" }
       for key, value in pairs(step) do
