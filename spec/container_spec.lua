@@ -55,13 +55,6 @@ describe("container: environment and place #userns", function()
     assert.matches("EMPTY=\n", seen .. "\n")
     assert.is_nil(seen:find("HOME=", 1, true))
   end)
-  it("refuses a variable that is given twice", function()
-    for _, env in ipairs { { "A=1", "A=2" }, { "A=1", A = "2" } } do
-      assert.matches("field 'env': A is given twice", helper.raises(function()
-        carton.container { rootfs = "/", args = { "x" }, env = env }:compile()
-      end))
-    end
-  end)
   it("refuses what is no variable", function()
     assert.matches("container_spec.lua:%d+: .*field 'env': 'x' is not NAME=VALUE",
       helper.raises(function() carton.container { rootfs = "/", args = { "x" }, env = { "x" } }:compile() end))

@@ -207,11 +207,11 @@ describe("carton run's mistakes", function()
         end
       end
     end
-    for option, value in pairs { ["--env"] = "A=1", ["--rlimit"] = "nofile=9", ["--sysctl"] = "net.x=1",
+    for option, value in pairs { ["--rlimit"] = "nofile=9", ["--sysctl"] = "net.x=1",
       ["--cgroup"] = "memory.low=1", ["--label"] = "selinux=x" } do
       assert.matches(value:match("^[^=]+") .. " is given twice", refused(option, value, option, value, "/", "true"))
     end
-    assert.equal("x", says({ "--init", "--init" }, "echo x"))
+    assert.equal("2", says({ "--init", "--init", "-eA=1", "-eA=2" }, "echo $A")) -- flags and variables may be
     assert.matches("'9:' is not a limit", refused("--rlimit", "nofile=9:", "/", "true"))
   end)
   it("are told before anything runs", function()

@@ -175,16 +175,13 @@ local function environment(fields, extra, base)
   local is_root = fields.user == nil or fields.user == "root" or fields.user == "0"
   local env = base or { PATH = PATH, HOME = is_root and "/root" or "/" }
   env.TERM = env.TERM or (fields.terminal and "xterm") or nil
-  local said = {}
   for key, value in pairs(fields.env or {}) do
     if math.type(key) == "integer" then
       local name, text = tostring(value):match("^([^=]+)=(.*)$")
       if not name then
         core.misuse(("container: field 'env': '%s' is not NAME=VALUE"):format(value))
-      elseif said[name] or fields.env[name] ~= nil then
-        core.misuse(("container: field 'env': %s is given twice"):format(name))
       end
-      env[name], said[name] = text, true
+      env[name] = text
     elseif value == false then
       env[key] = nil
     else

@@ -61,7 +61,7 @@ local function pairs_of(list, option)
       fail("option '%s': '%s' is not NAME=VALUE", option, text)
     end
     map = map or {}
-    if map[name] then
+    if map[name] and option ~= "--env" then -- of variables the last one counts: env(1)
       fail("option '%s': %s is given twice", option, name)
     end
     map[name] = value
