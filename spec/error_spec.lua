@@ -172,6 +172,7 @@ local failing = {
   ["mount.device"] = { { path = "/tmp/device", source = "/etc/passwd" }, "ENODEV" },
   ["mount.mask"] = { { paths = { "/tmp" } }, "EPERM" },
   ["mount.readonly"] = { { paths = { "/tmp" } }, "EPERM" },
+  ["mount.protect"] = { { masked = { "/tmp" } }, "EPERM" },
   ["mount.chown"] = { { target = "/nonexistent", uid = 0, gid = 0 }, "ENOENT" },
   ["mount.chmod"] = { { target = "/nonexistent", mode = "0" }, "ENOENT" },
   ["sync"] = { { name = "late" }, "ECANCELED" },

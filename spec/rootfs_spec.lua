@@ -50,6 +50,94 @@ describe("rootfs.system #userns", function()
       for p in /proc/sys/net /proc/irq /sys; do mkdir $p/x 2>/dev/null && echo made $p; done
       echo end]]))
   end)
+  local everywhere <const> = {
+    { type = "proc", target = "/proc2" }, { type = "sysfs", target = "/deep/er/sys" },
+    { "mount.filesystem", type = "proc", target = "/any" }, { "mount.proc", target = "/again" },
+    { "mount.proc", target = "/again" }, "/proc/sys:/bind/sys", "/proc/sys/kernel:/bind/kernel",
+    "/proc/sys/kernel/core_pattern:/bind/file", "/proc/interrupts:/bind/interrupts", "/proc:/bind/proc",
+    { "mount.proc", target = "/proc" }, "/proc/sys/kernel:/proc/bus",
+  }
+  local look <const> = [[
+    for p in /proc /proc2 /any /again /bind/proc; do
+      for f in $p/kcore $p/keys $p/timer_list $p/interrupts; do
+        test -e $f && test $(wc -c < $f) != 0 && echo readable $f
+      done
+      for d in $p/acpi $p/scsi; do test -d $d && ls $d; done
+      for f in $p/sys/kernel/core_pattern $p/sysrq-trigger; do (: >> $f) 2>/dev/null && echo writable $f; done
+      test -e $p/version || echo no $p
+    done
+    for f in /bind/sys/kernel/core_pattern /bind/kernel/core_pattern /bind/file /proc/bus/core_pattern; do
+      (: >> $f) 2>/dev/null && echo writable $f
+    done
+    test $(wc -c < /bind/interrupts) = 0 || echo readable /bind/interrupts
+    for s in /sys /deep/er/sys; do
+      for d in $s/firmware $s/dev/block; do ls $d; done
+      test -d $s/kernel || echo no $s
+    done
+    echo end]]
+  it("hides and protects wherever a recipe mounts them, and whatever part #root", function()
+    assert.equal("end", output(look, { rootfs = rootfs.dir(helper.rootfs(true)), mounts = everywhere }))
+    local steps = {}
+    for i, mount in ipairs(everywhere) do
+      steps[i] = carton.mounts.step(mount)
+    end
+    assert.equal("end", output(look, { rootfs = carton.steps(rootfs.dir(helper.rootfs(true)), steps) }))
+    local open = output(look, { rootfs = rootfs.dir { path = helper.rootfs(true), nestable = true },
+      mounts = everywhere })
+    for _, path in ipairs { "/proc2/sys/kernel/core_pattern", "/bind/kernel/core_pattern", "/bind/file" } do
+      assert.is_truthy(open:find("writable " .. path, 1, true), open)
+    end
+  end)
+  it("takes no more of a procfs or sysfs than it needs, unless it is told to #root", function()
+    local c <close> = carton.container { rootfs = helper.rootfs(true), args = { "sleep", "60" }, stdin = "null",
+      mounts = { { type = "proc", target = "/p" }, { type = "sysfs", target = "/s" }, "/sys:/b",
+        { "mount.filesystem", type = "sysfs", target = "/f", options = { "exec" } } } }
+    c:start()
+    local options = {}
+    for _, mount in ipairs(carton.mount.list(c:pid())) do
+      options[mount.target] = options[mount.target] or mount.options
+    end
+    assert.same({ "rw,nosuid,nodev,noexec,relatime", "ro,nosuid,nodev,noexec,relatime", "ro,nosuid,nodev,relatime",
+      "ro" }, { options["/p"], options["/s"], options["/f"], options["/b"]:match("^ro") })
+    local writable <close> = carton.container { rootfs = helper.rootfs(), args = { "sh", "-c",
+      "grep ' /sys rw,' /proc/self/mountinfo" }, stdin = "null", stdout = "capture",
+      mounts = { { type = "sysfs", target = "/sys", options = { "rw" } } } }
+    assert.equal(0, writable:run().code)
+  end)
+  it("does not mind what lies on them later, but refuses what may lie on them for a while only #root", function()
+    assert.equal("end", output("ls /proc; ls /sys; echo end", { mounts = { { type = "tmpfs", target = "/proc" },
+      { "mount.tmpfs", target = "/sys" } } }))
+    local err = helper.raises_code("EBUSY", shell, "true", { rootfs = rootfs.dir(helper.rootfs(true)), mounts = {
+      { type = "proc", target = "/a/proc" }, { type = "tmpfs", target = "/a" } } })
+    assert.equal("mount.protect", err.step)
+    assert.matches("is covered by a mount above it .*/a/proc", tostring(err))
+  end)
+  it("hides what a name with * stands for, in whatever part of a sysfs", function()
+    local paths = { "/sys/devices/system/cpu/cpu*/topology", "/sys/devices/system/cpu/cpu*/hotplug" }
+    local command = "cd $0; echo $(ls -d cpu[0-9]*/topology cpu[0-9]*/hotplug 2>/dev/null | wc -l) "
+      .. "$(ls cpu[0-9]*/topology cpu[0-9]*/hotplug 2>/dev/null | grep -vc ':$\\|^$')"
+    for _, place in ipairs { "/sys/devices/system/cpu", "/part/system/cpu" } do
+      local count, left = output(command:gsub("$0", place), {
+        rootfs = carton.steps(rootfs.dir(helper.rootfs(true)), { { "mount.mask", paths = paths } }),
+        mounts = { "/sys/devices:/part" } }):match("^(%d+) (%d+)$")
+      assert.is_true(tonumber(count) > 0)
+      assert.equal("0", left)
+    end
+  end)
+  it("comes last in a plan, after what is mounted and made by hand", function()
+    local layout = carton.steps(rootfs.dir("/x"), { { "mount.mask", paths = { "/secret" } } })
+    local steps = carton.container { rootfs = layout, mounts = { { type = "proc", target = "/p" } },
+      devices = { "/dev/null" }, args = { "true" }, readonly = true }:compile().steps
+    local at = {}
+    for i, step in ipairs(steps) do
+      at[step[1]] = i
+    end
+    assert.is_true(at["mount.protect"] > at["mount.device"] and at["mount.protect"] > at["mount.proc"])
+    assert.same({ at["mount.protect"] + 1, at["mount.protect"] + 2 }, { at["mount.setattr"], at["mount.pivot_root"] })
+    assert.is_nil(at["mount.mask"] or at["mount.readonly"])
+    local masked = steps[at["mount.protect"]].masked
+    assert.equal("/secret", masked[#masked])
+  end)
   it("leaves out what is false", function()
     local list = rootfs.system { proc = false, dev = false, shm = false, mqueue = false, sys = false, mask = false }
     assert.same({}, list)
@@ -140,6 +228,25 @@ describe("rootfs.dir #userns", function()
     assert.equal(0, shell("echo y > /etc/new", { rootfs = rootfs.dir { path = root, readonly = true },
       readonly = false }).code)
     assert.equal("y\n", helper.read(root .. "/etc/new"))
+  end)
+  it("is read-only with the mounts that come along, but not with those that a recipe adds", function()
+    helper.isolated(function()
+      local root, volume = helper.rootfs(true), helper.tmpdir()
+      posix.mkdir(root .. "/srv")
+      carton.mount.tmpfs { target = root .. "/srv" }
+      carton.mount.tmpfs { target = root .. "/srv/deep" }
+      local command = "for p in / /srv /srv/deep /new /dev/shm; do (: > $p/x) 2>/dev/null && echo $p; done; echo end"
+      local layouts = { rootfs.dir { path = root, readonly = true },
+        carton.steps(rootfs.dir(root), { readonly = true }),
+        carton.steps({ { "mount.bind", source = root, target = "/", recursive = true } }, rootfs.system(),
+          { readonly = true }) }
+      for _, layout in ipairs(layouts) do
+        local seen = output(command, { rootfs = layout, mounts = { volume .. ":/new" } })
+        assert(seen == "/new\n/dev/shm\nend", seen)
+      end
+      local seen = output(command, { rootfs = rootfs.dir(root), mounts = { volume .. ":/new" } })
+      assert(seen:find("/srv/deep\n", 1, true), seen)
+    end)
   end)
   it("makes places for mounts in a read-only root", function()
     local root = helper.rootfs(true)

@@ -278,6 +278,8 @@ Change the attributes of a mount.
 @tparam string fields.target path inside the root file system
 @tparam {string,...} fields.options `ro` sets, `rw` clears, and so on
 @tparam[opt=false] boolean fields.recursive of all mounts below it too
+@tparam[opt=false] boolean fields.below of all mounts below it, but not of the target itself: `ro
+nosuid nodev noexec`
 @tparam[opt=false] boolean fields.optional do nothing when the target does not exist
 @tparam[opt] namespace fields.idmap user namespace whose maps the mount gets
 @raise `carton.error`: `EPERM` an attribute is locked, `EINVAL` not a mount
@@ -286,6 +288,7 @@ Change the attributes of a mount.
 const struct carton_field carton_setattr_fields[] = {
 	TARGET(step_setattr),
 	BOOL(step_setattr, recursive, NULL),
+	BOOL(step_setattr, below, NULL),
 	BOOL(step_setattr, optional, NULL),
 	{"options", carton_decode_options, offsetof(struct step_setattr, options), 1, NULL, NULL},
 	{"idmap", carton_decode_handle, offsetof(struct step_setattr, idmap), 0, "#-1",
@@ -450,6 +453,25 @@ over
 */
 const struct carton_field carton_paths_fields[] = {
 	{"paths", carton_decode_strings, offsetof(struct step_paths, paths), 1, NULL, NULL}, END};
+
+/***
+Hide paths and make others read-only, after the last mount. A path below `/proc` or `/sys` counts in
+every procfs and sysfs of the root, wherever it is mounted and whatever part of it; a `*` there
+stands for the rest of a name.
+@function protect
+@tparam table fields
+@tparam[opt] {string,...} fields.masked as of `mask`
+@tparam[opt] {string,...} fields.readonly as of `readonly`; `/sys` itself makes each sysfs
+read-only, but not what is mounted below it
+@raise `carton.error`: `EBUSY` a mount covers a directory above a procfs or sysfs, `EAGAIN` somebody
+moves one
+@see proc_pid_mountinfo(5), mount_setattr(2)
+@usage carton.mount.protect{ masked = carton.rootfs.masked, readonly = carton.rootfs.readonly }
+*/
+const struct carton_field carton_protect_fields[] = {
+	{"masked", carton_decode_strings, offsetof(struct step_protect, masked), 0, NULL, NULL},
+	{"readonly", carton_decode_strings, offsetof(struct step_protect, readonly), 0, NULL, NULL},
+	END};
 
 /***
 Change the owner of a file.

@@ -418,15 +418,35 @@ int carton_mount_overlay(struct carton_context *ctx, const void *fields)
 	return attach_close(ctx, tree, f->target, flags);
 }
 
+/* Recursive, and then off the target again, where they were not set before. A mount has the same
+ * bits in statfs(2). */
+static int set_below(struct carton_context *ctx, int fd, const struct carton_attributes *options)
+{
+	const uint64_t known =
+		MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	struct carton_attributes back = {0};
+	struct statfs fs;
+	long r = options->clear || options->set & ~known ? -EINVAL : sys_fstatfs(fd, &fs);
+
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r);
+	back.clear = options->set & ~(uint64_t)fs.f_flags;
+	r = set_attributes(ctx, fd, true, options, 0, CARTON_UNSET);
+	return r < 0 ? (int)r : set_attributes(ctx, fd, false, &back, 0, CARTON_UNSET);
+}
+
 int carton_mount_setattr(struct carton_context *ctx, const void *fields)
 {
 	const struct step_setattr *f = fields;
-	int fd = carton_root_open(ctx, f->target, 0);
-	int r;
+	int fd, r;
 
+	if (f->below && (f->recursive || f->idmap != CARTON_UNSET))
+		return carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, -EINVAL);
+	fd = carton_root_open(ctx, f->target, 0);
 	if (fd < 0)
 		return f->optional && fd == -ENOENT ? 0 : fd;
-	r = set_attributes(ctx, fd, f->recursive, &f->options, 0, f->idmap);
+	r = f->below ? set_below(ctx, fd, &f->options)
+	             : set_attributes(ctx, fd, f->recursive, &f->options, 0, f->idmap);
 	sys_close(fd);
 	return r;
 }

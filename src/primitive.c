@@ -56,6 +56,7 @@ const struct carton_primitive carton_primitives[] = {
 	P("mount.device", carton_device_fields, step_device, carton_mount_device),
 	P("mount.mask", carton_paths_fields, step_paths, carton_mount_mask),
 	P("mount.readonly", carton_paths_fields, step_paths, carton_mount_readonly),
+	P("mount.protect", carton_protect_fields, step_protect, carton_mount_protect),
 	P("mount.chown", carton_chown_fields, step_chown, carton_mount_chown),
 	P("mount.chmod", carton_chmod_fields, step_chmod, carton_mount_chmod),
 

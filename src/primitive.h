@@ -48,6 +48,7 @@ extern const struct carton_field carton_write_fields[];
 extern const struct carton_field carton_symlink_fields[];
 extern const struct carton_field carton_device_fields[];
 extern const struct carton_field carton_paths_fields[];
+extern const struct carton_field carton_protect_fields[];
 extern const struct carton_field carton_chown_fields[];
 extern const struct carton_field carton_chmod_fields[];
 extern const struct carton_field carton_no_fields[];

@@ -86,6 +86,7 @@ struct stat;
 	X(CHECK_GROUP, "has no such group")                                                        \
 	X(CHECK_PASSWD, "is not a regular file")                                                   \
 	X(CHECK_SYSCTL, "belongs to no namespace of its own")                                      \
+	X(CHECK_HIDDEN, "is covered by a mount above it")                                          \
 	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
 	X(CHECK_CWD, "is outside of the root file system")                                         \
 	X(CHECK_OWN, "is the file of who starts it")                                               \
@@ -311,6 +312,7 @@ struct step_overlay {
 struct step_setattr {
 	const char *target;
 	bool recursive;
+	bool below; /* not of the target itself */
 	bool optional;
 	struct carton_attributes options;
 	int idmap;
@@ -364,6 +366,10 @@ struct step_device {
 };
 struct step_paths {
 	struct carton_strings paths; /* those that do not exist are skipped */
+};
+struct step_protect { /* paths below /proc and /sys: in every procfs and sysfs */
+	struct carton_strings masked;
+	struct carton_strings readonly;
 };
 struct step_chown {
 	const char *target;
@@ -503,8 +509,17 @@ struct step_landlock {
 
 /* Make the place for the new root: an O_PATH descriptor, or -errno. pivot.c */
 int carton_stage(struct carton_context *ctx);
+/* What is mounted where, as proc_pid_mountinfo(5) has it, or -errno: pivot.c */
+int carton_open_mountinfo(struct carton_context *ctx);
 /* A detached mount of a file system, or -errno: mount.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
+
+/* Attach a copy of what one descriptor refers to on what the other does; the attributes are
+ * recursive with it: tree.c */
+int carton_bind_at(struct carton_context *ctx, int source, int target, bool recursive,
+                   uint64_t attributes);
+/* Attach the host's /dev/null there. */
+int carton_bind_null(struct carton_context *ctx, int target);
 
 /* Tell the parent something, with a descriptor or -1; `secret`: what lets it pass a filter of
  * notify.c, or NULL. exec.c */
@@ -541,6 +556,7 @@ CARTON_PERFORM(mount_symlink);
 CARTON_PERFORM(mount_device);
 CARTON_PERFORM(mount_mask);
 CARTON_PERFORM(mount_readonly);
+CARTON_PERFORM(mount_protect);
 CARTON_PERFORM(mount_chown);
 CARTON_PERFORM(mount_chmod);
 CARTON_PERFORM(exec_sync);

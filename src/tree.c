@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies in a root file system: directories, files, links, devices, masked and read-only paths.
+/* What lies in a root file system: directories, files, links, devices.
  */
 #include "step.h"
 
@@ -228,7 +228,7 @@ static int open_device(struct carton_context *ctx, const char *path, const struc
 /* A device is written to all the same; but owner, mode and times of the host's node stay. */
 #define DEVICE_ATTRIBUTES MOUNT_ATTR_RDONLY
 
-static int bind_at(struct carton_context *ctx, int source, int target, bool recursive,
+int carton_bind_at(struct carton_context *ctx, int source, int target, bool recursive,
                    uint64_t attributes)
 {
 	/* one alone follows nothing that the host mounts there */
@@ -279,10 +279,22 @@ static int bind_device(struct carton_context *ctx, const struct step_device *f)
 		return r;
 	}
 	to = carton_root_open(ctx, f->path, CARTON_OPEN_CREATE_FILE);
-	r = to < 0 ? to : bind_at(ctx, fd, to, false, DEVICE_ATTRIBUTES);
+	r = to < 0 ? to : carton_bind_at(ctx, fd, to, false, DEVICE_ATTRIBUTES);
 	sys_close(fd);
 	if (to >= 0)
 		sys_close(to);
+	return r;
+}
+
+int carton_bind_null(struct carton_context *ctx, int target)
+{
+	static const struct step_device null = {.type = S_IFCHR, .major = 1, .minor = 3};
+	int r, fd = open_device(ctx, "/dev/null", &null);
+
+	if (fd < 0)
+		return fd;
+	r = carton_bind_at(ctx, fd, target, false, DEVICE_ATTRIBUTES);
+	sys_close(fd);
 	return r;
 }
 
@@ -342,81 +354,6 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 		r = hold_mode(ctx, (int)fd, mode);
 	sys_close((int)fd);
 	return (int)r;
-}
-
-/* Mask a directory: one empty read-only tmpfs for all of them, attached at the first. */
-static int mask_directory(struct carton_context *ctx, int target)
-{
-	static const struct carton_option data[] = {{"nr_inodes", "2"}, {"mode", "0555"}};
-	struct step_filesystem empty = {.type = "tmpfs",
-	                                .data = {data, 2},
-	                                .options = {.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-	                                                   MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC}};
-	int tree;
-	long r;
-
-	if (ctx->masked >= 0)
-		return bind_at(ctx, ctx->masked, target, false, 0);
-	tree = carton_filesystem_create(ctx, &empty);
-	if (tree < 0)
-		return tree;
-	r = sys_move_mount(tree, target);
-	if (r < 0) {
-		sys_close(tree);
-		return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
-	}
-	ctx->masked = tree;
-	return 0;
-}
-
-int carton_mount_mask(struct carton_context *ctx, const void *fields)
-{
-	static const struct step_device null = {.type = S_IFCHR, .major = 1, .minor = 3};
-	const struct step_paths *f = fields;
-	int null_fd = -1, r = 0;
-
-	for (uint32_t i = 0; i < f->paths.count && r == 0; i++) {
-		struct stat st;
-		int fd = carton_root_open(ctx, f->paths.items[i], 0);
-
-		if (fd == -ENOENT || fd == -ENOTDIR)
-			continue;
-		r = fd < 0 ? fd : (int)sys_fstat(fd, &st);
-		if (r == 0 && S_ISDIR(st.st_mode)) {
-			r = mask_directory(ctx, fd);
-		} else if (r == 0) {
-			if (null_fd < 0)
-				null_fd = open_device(ctx, "/dev/null", &null);
-			r = null_fd < 0 ? null_fd
-			                : bind_at(ctx, null_fd, fd, false, DEVICE_ATTRIBUTES);
-		}
-		if (r < 0)
-			carton_tell(ctx, f->paths.items[i]);
-		if (fd >= 0)
-			sys_close(fd);
-	}
-	if (null_fd >= 0)
-		sys_close(null_fd);
-	return r;
-}
-
-int carton_mount_readonly(struct carton_context *ctx, const void *fields)
-{
-	const struct step_paths *f = fields;
-	int r = 0;
-
-	for (uint32_t i = 0; i < f->paths.count && r == 0; i++) {
-		int fd = carton_root_open(ctx, f->paths.items[i], 0);
-
-		if (fd == -ENOENT || fd == -ENOTDIR)
-			continue;
-		r = fd < 0 ? fd : bind_at(ctx, fd, fd, true, MOUNT_ATTR_RDONLY);
-		if (r < 0)
-			carton_tell(ctx, f->paths.items[i]);
-		if (fd >= 0)
-			sys_close(fd);
-	}
-	return r;
 }
 
 int carton_mount_chown(struct carton_context *ctx, const void *fields)

@@ -373,7 +373,12 @@ end
 local function add_root(add_step, fields, facts)
   local list = layout(fields)
   check_first(list)
-  local steps = mount_steps(list, fields, facts)
+  local readonly = fields.readonly
+  if readonly == nil then
+    readonly = list.readonly
+  end
+  local steps, walls = mount_steps(list, fields, facts), require("carton.walls")
+  local collected = walls.new()
   facts.mounted = {}
   -- nothing below reaches the host, and nothing that the host mounts reaches a bind but where that is asked for
   add_step { "mount.propagation", propagation = facts.follows and "rslave" or "rprivate" }
@@ -391,7 +396,12 @@ local function add_root(add_step, fields, facts)
     add_step(step)
   end
   for _, step in ipairs(steps) do
-    add(adapt(step, facts))
+    if not collected.take(step) then
+      add(adapt(walls.harden(step), facts))
+    end
+    if readonly and walls.brings_mounts(step) then -- others are as their steps say
+      add { "mount.setattr", target = "/", below = true, options = { "ro" } }
+    end
     if step[1] == "mount.sysfs" and facts.shows_cgroup then -- programs ask there what they may use
       add { "mount.cgroup", target = step.target .. "/fs/cgroup",
         options = { "nosuid", "nodev", "noexec", not fields.delegate and "ro" or nil } }
@@ -405,11 +415,8 @@ local function add_root(add_step, fields, facts)
     end
     add(adapt(copy, facts))
   end
-  local readonly = fields.readonly
-  if readonly == nil then
-    readonly = list.readonly
-  end
-  if readonly then -- after the last mount, which may have needed a place to be made
+  add_step(collected.step()) -- after the last mount, whatever it is and wherever
+  if readonly then -- likewise, as a mount may have needed a place to be made
     add { "mount.setattr", target = "/", options = { "ro" } }
   end
 end

@@ -70,7 +70,8 @@ end
 --   as long (at least 5 s, at most 60, which is the default) fails with `ETIMEDOUT`
 -- @tparam[opt] table fields.on `created(c)` before the root is entered, `started(c)`, `exited(c, status)`
 -- @tparam[opt=false] boolean fields.init run below a built-in init that reaps and passes signals on
--- @tparam[opt] boolean fields.readonly make the root read-only after all mounts; by default as the layout says
+-- @tparam[opt] boolean fields.readonly make the root and the mounts that come along with it read-only; a mount that a
+--   recipe adds is as its options say; by default as the layout says
 -- @tparam[opt] table fields.sysctl by name, of the container's own namespaces
 -- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
 -- @tparam[opt=true] boolean fields.no_new_privs

@@ -2,7 +2,7 @@
 
 --- Layouts: what a root file system usually is, as lists of steps.
 -- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made
--- read-only after all mounts) and `idmap` (the id map that suffices for it).
+-- read-only after all mounts, and the mounts that come along with it are) and `idmap` (the id map that suffices for it).
 -- @module carton.rootfs
 local core = require("carton.core")
 local mounts = require("carton.mounts")
@@ -11,16 +11,18 @@ local rootfs = {}
 
 local SAFE <const> = { "nosuid", "nodev", "noexec" }
 
---- What tells about the host, or changes it: hidden, as other engines do.
+--- What tells about the host, or changes it: hidden, as other engines do. Below /proc and /sys it counts in every
+-- procfs and sysfs of a container, and a `*` stands for the rest of a name.
 rootfs.masked = {
   "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
   "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
-  "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+  "/proc/timer_stats", "/sys/dev/block", "/sys/devices/system/cpu/cpu*/thermal_throttle",
+  "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
 }
 
---- What may be read but not written.
+--- What may be read but not written, likewise.
 rootfs.readonly = {
-  "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+  "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys",
 }
 
 local devices = {
@@ -92,7 +94,8 @@ end
 -- @tparam[opt] table fields each of `proc`, `dev`, `shm`, `mqueue`, `sys`, `mask` can be false to leave it out;
 --   `nestable = true` leaves /proc and /sys unmasked and, as part of a root, has the default seccomp profile allow
 --   namespaces and mounts, which is what containers inside need
--- @treturn {table,...} steps
+-- @treturn {table,...} steps; what they mask and protect is done after the last mount of the container, in every
+--   procfs and sysfs that it has: `carton.mount.protect`
 -- @see proc(5), sysfs(5), pts(4), shm_overview(7), mq_overview(7)
 -- @usage carton.steps({ { "mount.tmpfs", target = "/" } }, carton.rootfs.system{ sys = false })
 function rootfs.system(fields)

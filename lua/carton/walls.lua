@@ -1,0 +1,97 @@
+-- SPDX-License-Identifier: MIT
+
+--- What every procfs and sysfs of a container is covered with, and when: see `carton.mount.protect`.
+-- @module carton.walls
+local walls = {}
+
+local SAFE <const> = { { "nosuid", "suid" }, { "nodev", "dev" }, { "noexec", "exec" } }
+local ATTRIBUTES <const> = {
+  proc = SAFE,
+  sysfs = { SAFE[1], SAFE[2], SAFE[3], { "ro", "rw" } },
+}
+
+local function set_of(list)
+  local set = {}
+  for _, value in ipairs(list) do
+    set[value] = true
+  end
+  return set
+end
+
+-- The type of file system that a step mounts, where that tells of the host.
+local function kind_of(step)
+  local kind = step[1] == "mount.filesystem" and step.type or tostring(step[1]):match("^mount%.(%l+)$")
+  return ATTRIBUTES[kind] and kind or nil
+end
+
+--- A procfs or sysfs does only what programs need of it, unless the step says otherwise.
+-- @tparam table step any one
+-- @treturn table the step, or a copy of it with further options
+function walls.harden(step)
+  local kind = kind_of(step)
+  if not kind or not (step.options == nil or type(step.options) == "table") then
+    return step
+  end
+  local options = table.move(step.options or {}, 1, #(step.options or {}), 1, {})
+  local said = set_of(options)
+  for _, pair in ipairs(ATTRIBUTES[kind]) do
+    if not (said[pair[1]] or said[pair[2]]) then
+      options[#options + 1] = pair[1]
+    end
+  end
+  local copy = {}
+  for key, value in pairs(step) do
+    copy[key] = value
+  end
+  copy.options = options
+  return copy
+end
+
+--- Collect what is masked and protected until the last mount: what is mounted later would not be covered.
+-- @treturn table `take(step)`, which is true when the step is collected; `step()`, which gives one for all of them, or nil
+function walls.new()
+  local masked, readonly, is_writable, collected = {}, {}, false, {}
+  local fields = { ["mount.mask"] = masked, ["mount.readonly"] = readonly }
+
+  function collected.take(step)
+    local list = fields[step[1]]
+    if not list then
+      is_writable = is_writable or kind_of(step) == "sysfs" and type(step.options) == "table"
+        and set_of(step.options).rw
+      return false
+    end
+    for key in pairs(step) do
+      if key ~= 1 and key ~= "paths" then
+        return false -- the primitive says what is wrong with it
+      end
+    end
+    local paths = type(step.paths) == "string" and { step.paths } or step.paths
+    if type(paths) ~= "table" then
+      return false
+    end
+    table.move(paths, 1, #paths, #list + 1, list)
+    return true
+  end
+
+  function collected.step()
+    local rest = {}
+    for _, path in ipairs(readonly) do
+      if not (is_writable and path == "/sys") then -- a step says so
+        rest[#rest + 1] = path
+      end
+    end
+    return #masked + #rest > 0 and { "mount.protect", masked = masked, readonly = rest } or nil
+  end
+  return collected
+end
+
+--- Tell whether other mounts come along with what a step makes the root.
+-- @tparam table step any one
+-- @treturn boolean
+function walls.brings_mounts(step)
+  local place = step.target
+  return type(place) == "string" and place:find("^/+$") ~= nil
+    and (step[1] == "mount.attach" or (step[1] == "mount.bind" and (step.recursive or step.tree ~= nil)))
+end
+
+return walls
