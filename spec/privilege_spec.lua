@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Privileges: each primitive as a step, seen in what the program has, and as a function of a child of its own.
+local posix = require("posix")
 local carton = require("carton")
 local helper = require("spec.helper")
 local exec, privilege = carton.exec, carton.privilege
@@ -288,6 +289,50 @@ describe("privilege.sysctl #userns", function()
       fields.rootfs, fields.args, fields.sysctl = "/", { "true" }, { [name] = "1" }
       assert.matches("would be the host's", tostring(helper.raises(carton.container, fields)))
     end
+  end)
+end)
+
+describe("privilege.sysctl in a joined namespace #root", function()
+  local names <const> = { net = "net.ipv4.ip_forward", ipc = "kernel.shm_rmid_forced" }
+  local function value_of(name) -- what it is already: nothing changes where the refusal fails
+    return (helper.read("/proc/sys/" .. name:gsub("%.", "/")):gsub("\n", ""))
+  end
+  local function refuses(kind, joined)
+    local err = helper.raises_code("EPERM", function()
+      local c <close> = carton.container { rootfs = helper.rootfs(), args = { "true" }, stdin = "null",
+        namespaces = { [kind] = joined }, sysctl = { [names[kind]] = value_of(names[kind]) } }
+      c:run()
+    end)
+    assert.equal("privilege.sysctl", err.step)
+    assert.matches("would be the host's", tostring(err))
+  end
+  it("is refused where that is the host's after all", function()
+    for kind, name in pairs(names) do
+      local first <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null",
+        namespaces = { [kind] = "host" } }
+      first:start()
+      local handle <close> = carton.namespace.open(0, kind)
+      for _, joined in ipairs { ("/proc/%d/ns/%s"):format(posix.getpid("ppid"), kind), "/proc/self/ns/" .. kind,
+        handle, first } do
+        refuses(kind, joined)
+      end
+      helper.raises_code("EPERM", output, { { "privilege.sysctl", name = name, value = value_of(name) } }, "true")
+    end
+  end)
+  it("is refused where that is the first process's, though the caller has one of its own", function()
+    if not carton.try(carton.namespace.open, 1, "net") then
+      return pending("the first process can't be looked at")
+    end
+    inside(function()
+      carton.namespace.unshare { kinds = { "net" } }
+      refuses("net", "/proc/1/ns/net")
+    end)
+  end)
+  it("sets it where that is a container's own", function()
+    local first <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null" }
+    first:start()
+    assert.equal("1", helper.output("cat /proc/sys/net/ipv4/ip_forward", { namespaces = { net = first },
+      sysctl = { ["net.ipv4.ip_forward"] = "1" } }))
   end)
 end)
 

@@ -62,7 +62,8 @@ struct carton_choice { /* a name and what it stands for */
 	unsigned long value;
 };
 
-carton_decoder carton_decode_string;  /* const char * */
+carton_decoder carton_decode_kernel_parameter; /* struct carton_parameter */
+carton_decoder carton_decode_string;           /* const char * */
 carton_decoder carton_decode_bytes;   /* const char *, then uint64_t length: may hold NUL */
 carton_decoder carton_decode_strings; /* struct carton_strings; a string stands for a list of one */
 carton_decoder carton_decode_args;    /* struct carton_strings: a list of at least one */

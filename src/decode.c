@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <lauxlib.h>
 
@@ -171,6 +172,29 @@ void carton_decode_size(struct carton_arena *arena, const struct carton_field *f
 {
 	(void)field;
 	*(const char **)out = copy_amount(arena, true);
+}
+
+static struct carton_homes homes_of(const char *own, const char *first)
+{
+	struct carton_homes homes = {0};
+	struct stat st;
+
+	if (stat(own, &st) == 0)
+		homes.own = st.st_ino;
+	if (stat(first, &st) == 0) /* only root may look, and nobody else could join it */
+		homes.first = st.st_ino;
+	return homes;
+}
+
+void carton_decode_kernel_parameter(struct carton_arena *arena, const struct carton_field *field,
+                                    void *out)
+{
+	struct carton_parameter *parameter = out;
+
+	(void)field;
+	parameter->name = carton_copy_string(arena);
+	parameter->net = homes_of("/proc/self/ns/net", "/proc/1/ns/net");
+	parameter->ipc = homes_of("/proc/self/ns/ipc", "/proc/1/ns/ipc");
 }
 
 /* Parameters in the order of their names: a table has none of its own. */

@@ -243,14 +243,17 @@ const struct carton_field carton_personality_fields[] = {{"persona", carton_deco
                                                          END};
 
 /***
-Set a kernel parameter that belongs to the caller's namespaces.
+Set a kernel parameter that belongs to the caller's namespaces. A step sets none of a namespace that
+the process that made the plan is in, or the first process that it sees.
 @function sysctl
 @tparam table fields `name` (`net.ipv4.ip_forward`, with dots or slashes) and `value`
-@raise `carton.error`: `EINVAL` it belongs to no namespace, or is not a name
+@raise `carton.error`: `EINVAL` it belongs to no namespace, or is not a name; `EPERM` it would be
+the host's
 @see sysctl(8)
 */
 const struct carton_field carton_sysctl_fields[] = {
-	{"name", carton_decode_string, offsetof(struct step_sysctl, name), 1, NULL, NULL},
+	{"name", carton_decode_kernel_parameter, offsetof(struct step_sysctl, parameter), 1, NULL,
+         NULL},
 	{"value", carton_decode_string, offsetof(struct step_sysctl, value), 1, NULL, NULL},
 	END};
 

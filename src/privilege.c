@@ -376,13 +376,36 @@ static bool is_namespaced(const char *path)
 	return starts(path, "net/") || starts(path, "fs/mqueue/");
 }
 
+/* A namespace is known by its inode, however it came to be ours. */
+static int check_own(struct carton_context *ctx, const char *kind, const struct carton_homes *homes)
+{
+	struct stat st;
+	long r;
+	int fd = carton_proc_open(ctx, "self/ns", O_PATH | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	r = sys_call(SYS_newfstatat, fd, kind, &st, 0);
+	sys_close(fd);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	if (homes->own == 0 || st.st_ino == homes->own || st.st_ino == homes->first)
+		return carton_fail(ctx, CARTON_CALL_CHECK_SHARED, -EPERM);
+	return 0;
+}
+
 int carton_privilege_sysctl(struct carton_context *ctx, const void *fields)
 {
 	const struct step_sysctl *f = fields;
 	char path[256] = "sys/";
 	char *name = path + strlen(path);
+	int r = 0;
 
-	if (!sysctl_path(f->name, name, sizeof(path) - strlen(path)) || !is_namespaced(name))
+	if (!sysctl_path(f->parameter.name, name, sizeof(path) - strlen(path)) ||
+	    !is_namespaced(name))
 		return carton_fail(ctx, CARTON_CALL_CHECK_SYSCTL, -EINVAL);
-	return carton_proc_write(ctx, path, f->value, strlen(f->value));
+	if (ctx->fresh)
+		r = starts(name, "net/") ? check_own(ctx, "net", &f->parameter.net)
+		                         : check_own(ctx, "ipc", &f->parameter.ipc);
+	return r < 0 ? r : carton_proc_write(ctx, path, f->value, strlen(f->value));
 }

@@ -87,6 +87,7 @@ struct stat;
 	X(CHECK_PASSWD, "is not a regular file")                                                   \
 	X(CHECK_SYSCTL, "belongs to no namespace of its own")                                      \
 	X(CHECK_HIDDEN, "is covered by a mount above it")                                          \
+	X(CHECK_SHARED, "would be the host's")                                                     \
 	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
 	X(CHECK_CWD, "is outside of the root file system")                                         \
 	X(CHECK_OWN, "is the file of who starts it")                                               \
@@ -459,8 +460,16 @@ struct step_notify {
 	struct carton_strings calls; /* that it asks about, for plans */
 	bool log, spec_allow;
 };
-struct step_sysctl {
+struct carton_parameter {
 	const char *name; /* with dots or slashes */
+	/* inodes of the namespaces of the process that made the plan, and of the first process that
+	 * it sees; 0: not known */
+	struct carton_homes {
+		uint64_t own, first;
+	} net, ipc;
+};
+struct step_sysctl {
+	struct carton_parameter parameter;
 	const char *value;
 };
 struct step_session_keyring {

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 
 --- Layouts: what a root file system usually is, as lists of steps.
--- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made
--- read-only after all mounts, and the mounts that come along with it are) and `idmap` (the id map that suffices for it).
+-- A layout is an ordinary list; what it says of itself stands in it by name: `readonly` (the root is made read-only
+-- after all mounts, with the mounts that come along with it) and `idmap` (the id map that suffices for it).
 -- @module carton.rootfs
 local core = require("carton.core")
 local mounts = require("carton.mounts")

@@ -48,7 +48,8 @@ function walls.harden(step)
 end
 
 --- Collect what is masked and protected until the last mount: what is mounted later would not be covered.
--- @treturn table `take(step)`, which is true when the step is collected; `step()`, which gives one for all of them, or nil
+-- @treturn table `take(step)`, which is true when the step is collected; `step()`, which gives one for all of them or
+--   nil
 function walls.new()
   local masked, readonly, is_writable, collected = {}, {}, false, {}
   local fields = { ["mount.mask"] = masked, ["mount.readonly"] = readonly }
