@@ -5,6 +5,7 @@ local posix = require("posix")
 local carton = require("carton")
 local helper = require("spec.helper")
 
+local hierarchy = require("carton.hierarchy")
 local eventually = helper.eventually
 
 local MIB <const> = 1 << 20
@@ -189,6 +190,46 @@ describe("cgroup directories #cgroup", function()
     helper.raises_code("EINVAL", carton.cgroup.open_directory, "/tmp")
     helper.raises_code("ENOENT", carton.cgroup.open_directory, "/nonexistent")
     assert.is_nil(top:read("nonsense"))
+  end)
+  it("are removed with all below them, deeper than there are descriptors", function()
+    local result = helper.run { "prlimit", "--nofile=40", helper.program, "-e", [[
+      local carton, hierarchy = require "carton", require "carton.hierarchy"
+      local top <close> = carton.cgroup.open_directory(carton.cgroup.layout().controllers.pids)
+      local group <close> = top:create("carton-test-deep-" .. carton.host.pid())
+      local here = group
+      for level = 1, 1100 do
+        local below = here:create("l" .. level % 7)
+        if level % 100 == 0 then
+          here:create("beside"):close()
+        end
+        if here ~= group then
+          here:close()
+        end
+        here = below
+      end
+      here:close()
+      local seen = 0
+      local walked = pcall(hierarchy.walk, group, function() seen = seen + 1 end)
+      local removed, err = pcall(hierarchy.remove_below, group)
+      print(walked, seen, removed, removed and group:remove() or err)]] }
+    assert.equal("true\t1111\ttrue\ttrue\n", result.stdout, result.stderr)
+  end)
+  it("are visited while somebody removes and makes them", function()
+    local top <close> = carton.cgroup.open_directory(carton.cgroup.layout().controllers.pids)
+    local group <close> = top:create("carton-test-race-" .. posix.getpid("pid"))
+    local a <close> = group:create("a")
+    local b <close> = a:create("b")
+    b:create("c"):close()
+    hierarchy.walk(group, function(child) -- all of it goes while it is in the deepest
+      if child:name() == "c" then
+        child:remove()
+        b:remove()
+        a:remove()
+      end
+    end)
+    group:create("late"):close()
+    hierarchy.remove_below(group)
+    assert.is_true(group:remove())
   end)
   it("close twice, and say so when they are used then", function()
     local top = carton.cgroup.open_directory(carton.cgroup.layout().controllers.pids)

@@ -179,6 +179,28 @@ static int directory_open(lua_State *L)
 }
 
 /***
+Open the cgroup above this one. There is no way out through it: nothing moves between the directories of a cgroup file
+system.
+@function directory:above
+@tparam string name of the cgroup above, in the one above that
+@treturn directory
+@raise `carton.error`: `ENOENT` it is gone
+*/
+static int directory_above(lua_State *L)
+{
+	struct cgroup *cg = check_cgroup(L, 1);
+	const char *name = check_name(L, 2);
+	struct cgroup *above = new_cgroup(L, -1, name);
+
+	above->handle.fd = openat(cg->handle.fd, "..", CHILD_FLAGS);
+	if (above->handle.fd >= 0)
+		above->parent = openat(above->handle.fd, "..", CHILD_FLAGS);
+	if (above->handle.fd < 0 || above->parent < 0)
+		return carton_raise(L, "open", name, errno);
+	return 1;
+}
+
+/***
 Take the lock that who made it holds.
 @function directory:lock
 @treturn boolean false when somebody holds it
@@ -413,6 +435,7 @@ void carton_open_cgroup(lua_State *L)
 {
 	static const luaL_Reg methods[] = {{"create", directory_create},
 	                                   {"open", directory_open},
+	                                   {"above", directory_above},
 	                                   {"lock", directory_lock},
 	                                   {"read", directory_read},
 	                                   {"write", directory_write},

@@ -544,8 +544,7 @@ function compile.files(fields)
   return files
 end
 
--- How far a container may divide what was handed over to it: the kernel has 65535 for all, and what is deep
--- takes a descriptor a level to remove.
+-- How far a container may divide what was handed over to it: the kernel has 65535 for all.
 local DIVISIONS <const> = { ["cgroup.max.depth"] = 32, ["cgroup.max.descendants"] = 1000 }
 
 --- Hand a cgroup over to the root of its container.

@@ -10,6 +10,7 @@ local hierarchy = {}
 
 local MOUNT <const> = "/sys/fs/cgroup"
 local PREFIX <const> = "carton-"
+local MOST <const> = 1 << 18 -- cgroups below one that are visited: the kernel has 65535 of v2
 local OURS <const> = "^carton%-.+%-" .. ("%x"):rep(8) .. "$"
 
 --- Read a file of the kernel's.
@@ -63,14 +64,50 @@ function hierarchy.present(directory, method, ...)
   error(result, 0)
 end
 
+-- All that is below a directory, the deepest first. Two directories are open at a time, however deep the tree is:
+-- `levels` holds names, and the way up leads through "..".
+local function descend(directory, visit, open)
+  local levels = { { left = hierarchy.present(directory, "children") or {} } }
+  local count = 0
+  while true do
+    local level = levels[#levels]
+    local name = table.remove(level.left)
+    local child = name and hierarchy.present(open.here, "open", name)
+    if child then
+      count = count + 1
+      if count > MOST then -- somebody makes them faster than they are visited
+        hierarchy.fail(name, "there is no end of cgroups below it", nil, "EBUSY")
+      end
+      open.move(child)
+      levels[#levels + 1] = { name = name, left = hierarchy.present(child, "children") or {} }
+    elseif not name then
+      if #levels == 1 then
+        return
+      end
+      table.remove(levels)
+      local above = #levels > 1 and hierarchy.present(open.here, "above", levels[#levels].name)
+      visit(open.here)
+      if #levels > 1 and not above then -- it is gone, and all that was in it
+        return
+      end
+      open.move(above or directory)
+    end
+  end
+end
+
 --- Visit all that is below a directory, the deepest first.
 function hierarchy.walk(directory, visit)
-  for _, name in ipairs(hierarchy.present(directory, "children") or {}) do
-    local child <close> = hierarchy.present(directory, "open", name)
-    if child then
-      hierarchy.walk(child, visit)
-      visit(child)
+  local open = { here = directory }
+  function open.move(to)
+    if open.here ~= directory then
+      open.here:close()
     end
+    open.here = to
+  end
+  local ok, err = pcall(descend, directory, visit, open)
+  open.move(directory)
+  if not ok then
+    error(err, 0)
   end
 end
 
