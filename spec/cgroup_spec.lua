@@ -297,6 +297,37 @@ describe("cgroup v2 #cgroup2", function()
       assert.equal("", groups())
     end
   end)
+  it("hands no group over whose limits the container could raise", function()
+    local function refused(hint, fields)
+      fields.delegate = true
+      local err = helper.raises_code("EPERM", run, "true", { pids = 20 }, fields)
+      assert.matches("could raise its own limits; " .. hint, tostring(err))
+      assert.equal("", groups())
+    end
+    local function is_held(idmap)
+      local status = run("echo max > /sys/fs/cgroup/pids.max 2>/dev/null && echo escaped || echo held", { pids = 20 },
+        { delegate = true, idmap = idmap, capabilities = "all" })
+      assert.equal("held\n", status.stdout, status.stderr)
+    end
+    local function map(host_id)
+      local entries = { { container_id = 0, host_id = host_id, size = 1000 } }
+      return { uids = entries, gids = entries }
+    end
+    refused("a cgroup namespace", { namespaces = { cgroup = "host" } })
+    is_held()
+    local function remount(option) -- of the whole hierarchy: cgroups(7)
+      assert.equal(0, helper.run({ "mount", "-o", "remount," .. option, "/sys/fs/cgroup" }).code)
+      return option == "nsdelegate" == hierarchy.is_nsdelegate()
+    end
+    assert.is_true(remount("rw"))
+    local ok, err = pcall(function()
+      refused("an idmap", {})
+      refused("an idmap", { idmap = map(0) })
+      is_held(map(200000))
+    end)
+    assert.is_true(remount("nsdelegate"))
+    assert(ok, err)
+  end)
   it("shows the group read-only to who it is not handed over to", function()
     local status = run("cat /sys/fs/cgroup/pids.max; mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused", { pids = 20 })
     assert.equal("20\nrefused\n", status.stdout, status.stderr)

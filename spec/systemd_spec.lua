@@ -184,6 +184,48 @@ describe("root's scopes #manager", function()
   end)
 end)
 
+describe("groups of root #manager", function()
+  -- A script in a unit; it says where its container is, and the limits of the directory above.
+  local function inside(properties, prepare)
+    local script = SLEEP .. (prepare or "") .. [[
+      local c = start { memory = "1G", pids = 9 }
+      local path = "/sys/fs/cgroup" .. cgroup(c:pid())
+      print(path, c.group:read("memory.max"))
+      local above = path:match("^(.*)/")
+      local file = io.open(above .. "/memory.max")
+      print(file and file:read("a"):match("%d+"))
+      c:close()]]
+    local args = { "systemd-run", "--quiet", "--scope", "--unit=carton-spec-outer" }
+    for _, property in ipairs(properties) do
+      table.move({ "-p", property }, 1, 2, #args + 1, args)
+    end
+    table.move({ helper.program, "-e", 'local carton, posix = require "carton", require "posix"\n' .. script }, 1, 3,
+      #args + 1, args)
+    local result = helper.run(args)
+    assert.equal(0, result.code, result.stderr)
+    return result.stdout
+  end
+  it("lie inside of the unit that was given to it, whose limits hold", function()
+    local seen = inside { "Delegate=yes", "MemoryMax=64M" }
+    assert.matches("/carton%-spec%-outer.scope/carton%-spec%-%x+\t" .. (1 << 30) .. "\n" .. 64 * MIB .. "\n", seen)
+    seen = inside({ "Delegate=yes", "MemoryMax=64M" }, [[
+      local own = "/sys/fs/cgroup" .. cgroup(posix.getpid("pid")) .. "/sub"
+      posix.mkdir(own)
+      local file = io.open(own .. "/cgroup.procs", "w") file:write(posix.getpid("pid")) file:close()
+      file = io.open(own:match("^(.*)/") .. "/cgroup.subtree_control", "w") file:write("+memory +pids") file:close() ]])
+    assert.matches("/carton%-spec%-outer.scope/sub/carton%-spec%-%x+\t", seen)
+  end)
+  it("lie at the top where nothing was given to it", function()
+    assert.matches("^" .. TOP .. "/carton%-spec%-%x+\t" .. (1 << 30) .. "\nnil\n", inside { "MemoryMax=64M" })
+  end)
+  it("are ended by the unit's limit", function()
+    local result = helper.run { "systemd-run", "--quiet", "--scope", "--unit=carton-spec-outer", "-p", "Delegate=yes",
+      "-p", "MemoryMax=48M", "-p", "MemorySwapMax=0", helper.program, "run", "--memory", "1G", "host", "tail",
+      "/dev/zero" }
+    assert.equal(137, result.code, result.stderr)
+  end)
+end)
+
 --- What a bus says on the way to a scope; `start` and `job` answer for systemd.
 local function talk(start, job)
   return function(fd)

@@ -14,6 +14,7 @@ Directories of a cgroup file system as handles: create, read, write, list, remov
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -179,8 +180,8 @@ static int directory_open(lua_State *L)
 }
 
 /***
-Open the cgroup above this one. There is no way out through it: nothing moves between the directories of a cgroup file
-system.
+Open the cgroup above this one. There is no way out through it: nothing moves between the
+directories of a cgroup file system.
 @function directory:above
 @tparam string name of the cgroup above, in the one above that
 @treturn directory
@@ -211,6 +212,30 @@ static int directory_lock(lua_State *L)
 	struct cgroup *cg = check_cgroup(L, 1);
 
 	lua_pushboolean(L, flock(cg->handle.fd, LOCK_EX | LOCK_NB) == 0);
+	return 1;
+}
+
+/***
+Read an extended attribute, which is how a manager marks a cgroup.
+@function directory:attribute
+@tparam string name for example `trusted.delegate`
+@treturn ?string its value; nil when there is none, or only others may read it
+@raise `carton.error`: any other failure
+@see xattr(7)
+*/
+static int directory_attribute(lua_State *L)
+{
+	struct cgroup *cg = check_cgroup(L, 1);
+	const char *name = luaL_checkstring(L, 2);
+	char value[256];
+	ssize_t n = fgetxattr(cg->handle.fd, name, value, sizeof(value));
+
+	if (n >= 0)
+		lua_pushlstring(L, value, (size_t)n);
+	else if (errno == ENODATA || errno == EOPNOTSUPP)
+		lua_pushnil(L);
+	else
+		return carton_raise(L, "attribute", subject(L, cg, name), errno);
 	return 1;
 }
 
@@ -436,6 +461,7 @@ void carton_open_cgroup(lua_State *L)
 	static const luaL_Reg methods[] = {{"create", directory_create},
 	                                   {"open", directory_open},
 	                                   {"above", directory_above},
+	                                   {"attribute", directory_attribute},
 	                                   {"lock", directory_lock},
 	                                   {"read", directory_read},
 	                                   {"write", directory_write},

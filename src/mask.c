@@ -277,6 +277,19 @@ static bool is_stacked_on(const struct list *list, const struct seen *m, const s
 
 enum place { ELSEWHERE, VISIBLE, BENEATH, HIDDEN };
 
+/* Whether another mount covers the place where this one is, on the same parent. */
+static bool is_hidden(const struct list *list, const struct seen *m, const struct seen *parent)
+{
+	for (uint32_t i = 0; i < list->count; i++) {
+		const struct seen *n = &list->mounts[i];
+
+		if (n != m && n != parent && n->parent == parent->id &&
+		    strcmp(n->path, parent->path) != 0 && is_within(m->path, n->path))
+			return true;
+	}
+	return false;
+}
+
 /* Where a mount is as `base` sees it: not in it; to be seen; beneath another one at the very same
  * place, for good; or below a place that another one covers, which a rename can uncover. */
 static enum place place_of(const struct list *list, const struct seen *m, const struct seen *base)
@@ -284,17 +297,15 @@ static enum place place_of(const struct list *list, const struct seen *m, const 
 	const struct seen *c, *parent, *before = NULL;
 	bool beneath = false, hidden = false;
 
-	for (c = m; c != base; before = c, c = parent) {
+	for (c = m; c != base; c = parent) {
 		parent = find(list, c->parent);
 		if (!parent || parent == c)
 			return ELSEWHERE;
+	}
+	for (c = m; c != base; before = c, c = parent) {
+		parent = find(list, c->parent);
 		beneath |= is_stacked_on(list, c, before);
-		for (uint32_t i = 0; i < list->count; i++) {
-			const struct seen *n = &list->mounts[i];
-
-			hidden |= n != c && n != parent && n->parent == parent->id &&
-			          strcmp(n->path, parent->path) != 0 && is_within(c->path, n->path);
-		}
+		hidden |= is_hidden(list, c, parent);
 	}
 	return beneath ? BENEATH : hidden ? HIDDEN : VISIBLE;
 }

@@ -547,16 +547,36 @@ end
 -- How far a container may divide what was handed over to it: the kernel has 65535 for all.
 local DIVISIONS <const> = { ["cgroup.max.depth"] = 32, ["cgroup.max.descendants"] = 1000 }
 
+-- Whether a container could write the limits of the group that is handed over to it: their files belong to this
+-- process's user. The kernel denies it to a cgroup namespace that begins there, where it is told so.
+local function could_raise(facts)
+  if facts.new.cgroup and require("carton.hierarchy").is_nsdelegate() then
+    return false
+  end
+  for _, entry in ipairs(facts.map and facts.map.uids or {}) do
+    if host.euid() >= entry.host_id and host.euid() < entry.host_id + entry.size then
+      return true
+    end
+  end
+  return facts.map == nil
+end
+
 --- Hand a cgroup over to the root of its container.
 -- @tparam table fields as of `carton.container`
 -- @tparam group group of `carton.cgroup`
--- @raise `carton.error`: cgroup v1 cannot be delegated safely
+-- @raise `carton.error`: `EOPNOTSUPP` cgroup v1 cannot be delegated safely; `EPERM` it could raise its own limits
 function compile.delegate(fields, group)
   if group.version ~= 2 then
     core.error { op = "delegate", code = "EOPNOTSUPP", message = "cgroup v1 can't be handed over",
       hint = "a host with cgroup v2 can" }
   end
-  local map = gather(fields).map
+  local facts = gather(fields)
+  local map = facts.map
+  if could_raise(facts) then
+    core.error { op = "delegate", code = "EPERM", message = "the container could raise its own limits", hint =
+      facts.new.cgroup and "an idmap without this user, or cgroup2 mounted with the option nsdelegate"
+      or "a cgroup namespace of its own" }
+  end
   local function outside(entries, default)
     for _, entry in ipairs(entries or {}) do
       if entry.container_id == 0 then

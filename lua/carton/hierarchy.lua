@@ -52,6 +52,13 @@ function hierarchy.layout()
   return { version = 1, controllers = controllers }
 end
 
+--- Tell whether a cgroup namespace keeps its processes from the limits of its own root.
+-- @treturn boolean
+-- @see cgroups(7)
+function hierarchy.is_nsdelegate()
+  return hierarchy.text("/proc/self/mountinfo"):find(" %- cgroup2 [^\n]*[ ,]nsdelegate") ~= nil
+end
+
 --- Call a method of a directory that may be gone meanwhile; nil then. Who lives in a group may divide it
 -- further, and undo that.
 function hierarchy.present(directory, method, ...)

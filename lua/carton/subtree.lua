@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 
---- The subtree of cgroup v2 in which groups are made: the top for root, what was delegated to this process, or a scope
--- that systemd makes.
+--- The subtree of cgroup v2 in which groups are made: what was delegated to this process, a scope that systemd makes,
+-- or the top for root who was given nothing.
 -- @module carton.subtree
 local core = require("carton.core")
 local hierarchy = require("carton.hierarchy")
@@ -68,12 +68,26 @@ local function enter_scope(path)
   return MOUNT .. result
 end
 
+-- What a service or scope that root is in was given: systemd marks that, as root may write everywhere. A user's
+-- systemd was given its service, but what it makes there is for whom it says.
+local function given_subtree()
+  local path = own_subtree()
+  local above = path
+  while above and #above > #MOUNT do
+    local directory <close> = open_directory(above)
+    if directory:attribute("trusted.delegate") == "1" then
+      return (above == path or not above:find("/user@%d+%.service$")) and path or nil
+    end
+    above = above:match("^(.*)/")
+  end
+end
+
 -- Where it is, and what has to be released when it is not needed any more.
 local function choose(manager)
   local root <close> = open_directory(MOUNT)
   if host.euid() == 0 and not root:read("cgroup.type") then
     local scope = manager == "systemd" and require("carton.systemd").hold()
-    return scope and MOUNT .. scope.path or MOUNT, scope or nil
+    return scope and MOUNT .. scope.path or given_subtree() or MOUNT, scope or nil
   end
   local path, own = own_subtree()
   if not path and manager == "cgroupfs" then
