@@ -301,7 +301,7 @@ describe("cgroup v2 #cgroup2", function()
     local function refused(hint, fields)
       fields.delegate = true
       local err = helper.raises_code("EPERM", run, "true", { pids = 20 }, fields)
-      assert.matches("could raise its own limits; " .. hint, tostring(err))
+      assert.matches("could raise its own limits %(EPERM%); " .. hint, tostring(err))
       assert.equal("", groups())
     end
     local function is_held(idmap)
@@ -316,7 +316,7 @@ describe("cgroup v2 #cgroup2", function()
     refused("a cgroup namespace", { namespaces = { cgroup = "host" } })
     is_held()
     local function remount(option) -- of the whole hierarchy: cgroups(7)
-      assert.equal(0, helper.run({ "mount", "-o", "remount," .. option, "/sys/fs/cgroup" }).code)
+      assert.equal(0, helper.run({ "mount", "-o", "remount," .. option, "cgroup2", "/sys/fs/cgroup" }).code)
       return option == "nsdelegate" == hierarchy.is_nsdelegate()
     end
     assert.is_true(remount("rw"))

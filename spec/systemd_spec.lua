@@ -219,10 +219,12 @@ describe("groups of root #manager", function()
     assert.matches("^" .. TOP .. "/carton%-spec%-%x+\t" .. (1 << 30) .. "\nnil\n", inside { "MemoryMax=64M" })
   end)
   it("are ended by the unit's limit", function()
+    local file = helper.tmpdir() .. "/status"
     local result = helper.run { "systemd-run", "--quiet", "--scope", "--unit=carton-spec-outer", "-p", "Delegate=yes",
-      "-p", "MemoryMax=48M", "-p", "MemorySwapMax=0", helper.program, "run", "--memory", "1G", "host", "tail",
-      "/dev/zero" }
+      "-p", "MemoryMax=64M", "-p", "MemorySwapMax=0", helper.program, "run", "--memory", "1G", "--status-file", file,
+      "host", "tail", "/dev/zero" }
     assert.equal(137, result.code, result.stderr)
+    assert.is_true(tonumber(helper.read(file):match('"peak": (%d+)')) < 64 * MIB)
   end)
 end)
 
