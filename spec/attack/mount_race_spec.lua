@@ -97,4 +97,35 @@ describe("a race for a link #userns", function()
   end)
 end)
 
+describe("a race for the directory above a procfs #userns", function()
+  it("never leaves it without what it is covered with", function()
+    local root = helper.rootfs(true)
+    for _, name in ipairs { "swap", "other" } do
+      posix.mkdir(root .. "/" .. name)
+      posix.mkdir(root .. "/" .. name .. "/proc")
+    end
+    local race <close> = attack.swapper(root .. "/swap", root .. "/other", { state = function()
+      return host.stat(root .. "/swap").ino
+    end })
+    local tries, held = attack.STARTS // 4, 0
+    for _ = 1, tries do
+      race:look()
+      local ok, status = pcall(helper.shell, "grep -E ' /(swap|other)/proc' /proc/self/mountinfo", { rootfs = root,
+        mounts = { { "mount.proc", target = "/swap/proc" } } })
+      if ok then
+        local covered = {}
+        for name, options in status.stdout:gmatch("/proc/([%w-]+) (%w+)[^\n]*") do
+          covered[name] = options
+        end
+        assert.same({ "ro", "ro" }, { covered.sys, covered.interrupts }, status.stdout)
+        held = held + 1
+      else
+        assert.equal("EAGAIN", status.code, tostring(status))
+      end
+    end
+    assert.is_true(held > 0)
+    race:assert_live(tries)
+  end)
+end)
+
 teardown(helper.cleanup)
