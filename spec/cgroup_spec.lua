@@ -328,6 +328,24 @@ describe("cgroup v2 #cgroup2", function()
     assert.is_true(remount("nsdelegate"))
     assert(ok, err)
   end)
+  it("runs further programs in it, and removes it, however deep it was divided", function()
+    local result = helper.run { "prlimit", "--nofile=60", helper.program, "-e", [[
+      local carton = require "carton"
+      collectgarbage("stop")
+      local c <close> = carton.container { rootfs = carton.rootfs.host(), stdin = "null", stdout = "null",
+        delegate = true, cgroup = { ["cgroup.max.depth"] = 1000 }, args = { "sh", "-c",
+        "cd /sys/fs/cgroup; for i in $(seq 300); do mkdir l; cd l; done; echo 0 > cgroup.procs; " ..
+        "echo > /tmp/done; sleep 60" } }
+      c:start()
+      local inside <close> = c:exec { args = { "sh", "-c",
+        "until test -e /tmp/done; do sleep 0.1; done" }, stdin = "null", stdout = "null" }
+      inside:wait()
+      local deep <close> = c:exec { args = { "cat", "/proc/self/cgroup" }, stdin = "null", stdout = "capture" }
+      local _, depth = deep:wait().stdout:gsub("/l", "")
+      io.write(depth)]] }
+    assert.equal("300", result.stdout, result.stderr)
+    assert.equal("", groups())
+  end)
   it("shows the group read-only to who it is not handed over to", function()
     local status = run("cat /sys/fs/cgroup/pids.max; mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused", { pids = 20 })
     assert.equal("20\nrefused\n", status.stdout, status.stderr)

@@ -125,7 +125,14 @@ function methods:directory_of(pid)
   local own = self:name():gsub("%p", "%%%0")
   local rest = hierarchy.text(("/proc/%d/cgroup"):format(pid)):match("0::[^\n]*/" .. own .. "(/[^\n]+)")
   for name in (rest or ""):gmatch("[^/]+") do
-    directory = hierarchy.present(directory, "open", name) or self.unified
+    local below = hierarchy.present(directory, "open", name)
+    if directory ~= self.unified then
+      directory:close() -- it may be deep
+    end
+    if not below then
+      return self.unified
+    end
+    directory = below
   end
   return directory
 end
