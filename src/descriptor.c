@@ -39,18 +39,23 @@ static int descriptor_read(lua_State *L)
 {
 	int fd = check(L);
 	lua_Integer size = luaL_optinteger(L, 2, READ_SIZE);
+	char space[READ_SIZE]; /* a byte read takes no more of Lua's memory than a byte */
 	luaL_Buffer buffer;
-	char *at;
+	char *at = space;
 	ssize_t n;
 	int en;
 
 	luaL_argcheck(L, size > 0 && size <= 1 << 30, 2, "out of range");
-	at = luaL_buffinitsize(L, &buffer, (size_t)size);
+	if (size > READ_SIZE)
+		at = luaL_buffinitsize(L, &buffer, (size_t)size);
 	do
 		n = read(fd, at, (size_t)size);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		luaL_pushresultsize(&buffer, (size_t)n);
+		if (at == space)
+			lua_pushlstring(L, space, (size_t)n);
+		else
+			luaL_pushresultsize(&buffer, (size_t)n);
 		return 1;
 	}
 	if (n < 0 && errno == EAGAIN) {
@@ -312,6 +317,65 @@ static int exec_open(lua_State *L)
 }
 
 /***
+Open anew what a handle refers to, as a tree of `mount.open_tree` with its own options.
+@function reopen
+@tparam handle what
+@tparam[opt="r"] string mode `r` or `rw`
+@treturn descriptor
+@raise `carton.error`
+@see proc_pid_fd(5)
+*/
+static int exec_reopen(lua_State *L)
+{
+	static const char *const modes[] = {"r", "rw", NULL};
+	struct carton_handle *what = carton_tohandle(L, 1), *h;
+	int mode = luaL_checkoption(L, 2, "r", modes);
+	const char *path;
+
+	luaL_argexpected(L, what && what->fd >= 0, 1, "open handle");
+	h = carton_newhandle(L, CARTON_DESCRIPTOR);
+	path = lua_pushfstring(L, "/proc/self/fd/%d", what->fd);
+	h->fd = open(path, (mode ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+	if (h->fd < 0)
+		return carton_raise(L, "open", path, errno);
+	lua_pop(L, 1); /* path */
+	return 1;
+}
+
+/***
+Tell what is open at a descriptor.
+@function file_type
+@tparam handle|int what
+@treturn string `file`, `directory`, `char`, `block`, `fifo`, `socket`, `link` or `other`
+@treturn boolean whether it only stands for a path, as one of open(2) `O_PATH`
+@raise `carton.error`: `EBADF` not open
+@see fstat(2)
+*/
+static int exec_file_type(lua_State *L)
+{
+	static const struct {
+		mode_t mode;
+		const char *name;
+	} types[] = {{S_IFREG, "file"},  {S_IFDIR, "directory"}, {S_IFCHR, "char"},
+	             {S_IFBLK, "block"}, {S_IFIFO, "fifo"},      {S_IFSOCK, "socket"},
+	             {S_IFLNK, "link"}};
+	struct carton_handle *h = carton_tohandle(L, 1);
+	int fd = h ? h->fd : (int)luaL_checkinteger(L, 1);
+	const char *name = "other";
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fstat(fd, &st) < 0)
+		return carton_raise(L, "file_type", lua_pushfstring(L, "%d", fd), errno);
+	for (size_t i = 0; i < countof(types); i++)
+		if ((st.st_mode & S_IFMT) == types[i].mode)
+			name = types[i].name;
+	lua_pushstring(L, name);
+	lua_pushboolean(L, (flags & O_PATH) != 0);
+	return 2;
+}
+
+/***
 Open /dev/null.
 @function null
 @treturn descriptor for reading and writing
@@ -435,6 +499,8 @@ void carton_open_descriptor(lua_State *L)
 	static const luaL_Reg functions[] = {{"pipe", exec_pipe},
 	                                     {"socketpair", exec_socketpair},
 	                                     {"open", exec_open},
+	                                     {"reopen", exec_reopen},
+	                                     {"file_type", exec_file_type},
 	                                     {"null", exec_null},
 	                                     {"descriptor", exec_descriptor},
 	                                     {"terminal_pair", exec_terminal_pair},

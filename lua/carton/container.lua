@@ -330,7 +330,8 @@ end
 -- @function container:wait
 -- @tparam[opt] number timeout seconds
 -- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout" | "oom", signal =, core_dumped =, usage =,
---   stdout =, stderr =, stats = (with limits, as of `stats`) }`, nil when time is up first
+--   stdout =, stderr =, truncated = (`{ stdout = true }` when there was more than is kept),
+--   stats = (with limits, as of `stats`) }`, nil when time is up first
 function methods:wait(timeout)
   local _, status = require("carton.wait").any({ self }, timeout)
   return status
@@ -343,8 +344,8 @@ function methods:finish()
   end
   local status = self.process:wait()
   require("carton.wait").leave(self)
-  local captured = require("carton.stdio").drain(self.streams)
-  status.stdout, status.stderr = captured.stdout, captured.stderr
+  local captured, truncated = require("carton.stdio").drain(self.streams)
+  status.stdout, status.stderr, status.truncated = captured.stdout, captured.stderr, truncated
   status.stats = leave_group(self)
   if self.timed_out then
     status.cause = "timeout"
@@ -458,9 +459,7 @@ function methods:close()
     end
     require("carton.wait").leave(self)
     leave_group(self)
-    for _, stream in ipairs(self.streams) do
-      stream.descriptor:close()
-    end
+    require("carton.stdio").close(self.streams)
     if self.terminal then
       self.terminal:close()
     end

@@ -7,6 +7,8 @@ local exec = core.exec
 local stdio = {}
 
 local PIPE_MAX <const> = 1 << 20 -- bytes that a pipe holds at most: /proc/sys/fs/pipe-max-size, pipe(7)
+local CAPTURE_MAX <const> = 16 << 20 -- bytes that are kept of a captured stream by default
+local PIECE <const> = 65536 -- bytes up to which the pieces of a captured stream are joined
 local NAMES <const> = { "stdin", "stdout", "stderr" }
 
 local function fail(name, format, ...)
@@ -24,9 +26,16 @@ end
 function stdio.word(name, value)
   local number = name == "stdin" and 0 or name == "stdout" and 1 or 2
   for key in pairs(type(value) == "table" and value or {}) do
-    if not (key == "path" or (key == "mode" and value.path) or (key == "data" and not value.path)) then
+    if not (key == "path" or (key == "mode" and value.path) or (key == "data" and not value.path)
+      or (key == "capture" and not value.path and not value.data)) then
       fail(name, "unknown field '%s'", tostring(key))
     end
+  end
+  if type(value) == "table" and value.capture ~= nil and name ~= "stdin" then
+    if math.type(value.capture) ~= "integer" or value.capture < 0 then
+      fail(name, "'capture' is a number of bytes")
+    end
+    return "capture"
   end
   if value == nil or value == "inherit" then
     return number
@@ -43,7 +52,7 @@ function stdio.word(name, value)
   end
   fail(name, "cannot be %s, but \"inherit\", \"null\", %s, a function, { path = } or a handle",
     type(value) == "string" and ("'%s'"):format(value) or type(value),
-    name == "stdin" and "a string, { data = }" or "\"capture\"")
+    name == "stdin" and "a string, { data = }" or "\"capture\", { capture = bytes }")
 end
 
 -- Give our end of a pipe to the loop, the other to the program.
@@ -65,12 +74,61 @@ local function open(prepared, descriptor)
   return descriptor
 end
 
-local function connect(prepared, name, value)
+-- A directory leads out of the container: openat(0, "..") is the host's. A path descriptor may be one, or reopen it.
+local function check_kind(name, descriptor, path)
+  local kind, is_path = exec.file_type(descriptor)
+  if kind == "directory" or is_path then
+    core.error { op = name, path = path or tostring(descriptor), code = is_path and "EBADF" or "EISDIR",
+      message = is_path and "a path descriptor can't be read or written"
+        or "a directory would lead the program out of its root",
+      hint = not path and "field 'descriptors' gives one on purpose" or nil }
+  end
+  return kind
+end
+
+-- What we pass on ourselves ends with us.
+local function check_fed(name, fields, path)
+  if fields.die_with_parent == false then
+    core.error { op = name, path = path, code = "EINVAL", message = "a container that outlives the recipe cannot "
+      .. "have the recipe pass this file's data on", hint = "give it a handle of carton.exec.open" }
+  end
+end
+
+-- Whoever has a file open can open it anew, as /proc/self/fd/0, in other modes: proc_pid_fd(5). So a file to read comes
+-- from a read-only mount, or what is in it through a pipe where the caller cannot mount.
+local function open_input(prepared, fields, name, path)
+  local file = exec.open(path, "r")
+  local kind = check_kind(name, file, path)
+  if kind ~= "file" and kind ~= "block" then
+    return open(prepared, file)
+  end
+  local tree <close> = kind == "file" and core.try(core.mount.open_tree, path, { options = { "ro", "nosuid" } }) or nil
+  if tree then
+    file:close()
+    return open(prepared, exec.reopen(tree, "r"))
+  end
+  check_fed(name, fields, path)
+  return pipe(prepared, name, { source = function() return file:read() end, file = file, pending = "", at = 1 })
+end
+
+-- Likewise one to append to would be read, or overwritten.
+local function open_appended(prepared, fields, name, path)
+  check_fed(name, fields, path)
+  local file = exec.open(path, "a")
+  return pipe(prepared, name, { file = file, sink = function(data)
+    local at = 1
+    while at <= #data do
+      at = at + file:write(data, at)
+    end
+  end })
+end
+
+local function connect(prepared, fields, name, value)
   local word = stdio.word(name, value)
   if word == "null" then
     return open(prepared, exec.null())
   elseif word == "capture" then
-    return pipe(prepared, name, { chunks = {} })
+    return pipe(prepared, name, { chunks = {}, left = type(value) == "table" and value.capture or CAPTURE_MAX })
   elseif word == "stdout" then
     return prepared.fds[2]
   elseif word == "pipe" and name == "stdin" then
@@ -81,21 +139,37 @@ local function connect(prepared, name, value)
     return pipe(prepared, name, { sink = value })
   elseif type(value) == "table" then
     local mode = value.mode or (name == "stdin" and "r" or "w")
+    if mode == "r" then
+      return open_input(prepared, fields, name, value.path)
+    elseif mode == "a" then
+      return open_appended(prepared, fields, name, value.path)
+    end
     return open(prepared, exec.open(value.path, mode))
+  elseif not fields.terminal then
+    check_kind(name, word)
   end
   return word
 end
 
 --- Open what the fields of a container ask for.
 -- @tparam table fields `stdin`: `"inherit"`, `"null"`, a string that is fed, `{ data = string }`, or a function that
---   gives strings and then nil; `stdout` and `stderr`: `"inherit"`, `"null"`, `"capture"`, or a function that
---   takes strings; `stderr` also `"stdout"`; each also `{ path =, mode = }`, a handle or a number
+--   gives strings and then nil; `stdout` and `stderr`: `"inherit"`, `"null"`, `"capture"` (at most 16 MiB are kept, the
+--   rest is read and dropped), `{ capture = bytes }`, or a function that takes strings; `stderr` also `"stdout"`; each
+--   also `{ path =, mode = }`, a handle or a number. A file at a path with mode `"r"` cannot be reopened for writing,
+--   one with mode `"a"` is written by `wait`. An inherited descriptor and a handle are given as they are: through
+--   /proc/self/fd the program can open the file behind them in any mode that its user may
 -- @treturn table `{ fds = {three of them}, streams = {}, temporary = {handles to close after the start} }`
--- @raise `carton.error`: a file that cannot be opened; a string for a value that means nothing
+-- @raise `carton.error`: a file that cannot be opened, `EISDIR` a directory; a string for a value that means nothing
 function stdio.prepare(fields)
   local prepared = { fds = {}, streams = {}, temporary = {} }
-  for i, name in ipairs(NAMES) do
-    prepared.fds[i] = connect(prepared, name, fields[name])
+  local ok, err = pcall(function()
+    for i, name in ipairs(NAMES) do
+      prepared.fds[i] = connect(prepared, fields, name, fields[name])
+    end
+  end)
+  if not ok then
+    stdio.release(prepared, true)
+    error(err, 0)
   end
   return prepared
 end
@@ -109,16 +183,25 @@ function stdio.release(prepared, all)
   end
   prepared.temporary = {}
   if all then
-    for _, stream in ipairs(prepared.streams) do
-      stream.descriptor:close()
-    end
+    stdio.close(prepared.streams)
     prepared.streams = {}
   end
 end
 
 local function finish(stream)
   stream.descriptor:close()
+  if stream.file then
+    stream.file:close()
+  end
   stream.done = true
+end
+
+--- Close our ends.
+-- @tparam {table,...} streams
+function stdio.close(streams)
+  for _, stream in ipairs(streams) do
+    finish(stream)
+  end
 end
 
 local function feed(stream)
@@ -144,6 +227,22 @@ local function feed(stream)
   stream.at = stream.at + (written or 0)
 end
 
+-- Keep what was captured, up to the bound. Small pieces are joined with those before them that are no larger, so that
+-- there are few of them and each byte is copied a few times only.
+local function keep(stream, data)
+  if #data > stream.left then
+    data, stream.truncated = data:sub(1, stream.left), true
+  end
+  stream.left = stream.left - #data
+  local chunks = stream.chunks
+  while #chunks > 0 and #chunks[#chunks] <= #data and #chunks[#chunks] + #data <= PIECE do
+    data = table.remove(chunks) .. data
+  end
+  if data ~= "" then
+    chunks[#chunks + 1] = data
+  end
+end
+
 --- Move what can be moved without waiting.
 -- @tparam table stream one of `prepared.streams`
 -- @treturn int|boolean whether anything moved; of what was read, how many bytes
@@ -158,7 +257,7 @@ function stdio.move(stream)
   elseif data and stream.sink then
     stream.sink(data)
   elseif data then
-    stream.chunks[#stream.chunks + 1] = data
+    keep(stream, data)
   end
   return data and #data or false
 end
@@ -166,8 +265,9 @@ end
 --- Take what an ended program left in its pipes.
 -- @tparam {table,...} streams
 -- @treturn table what was captured, by name
+-- @treturn ?table by name, what was captured only in part
 function stdio.drain(streams)
-  local captured = {}
+  local captured, truncated = {}, nil
   for _, stream in ipairs(streams) do
     if stream.events == "r" then
       local most = PIPE_MAX -- what others that hold the pipe go on writing is not its output
@@ -182,8 +282,12 @@ function stdio.drain(streams)
     if stream.chunks then
       captured[stream.name] = table.concat(stream.chunks)
     end
+    if stream.truncated then
+      truncated = truncated or {}
+      truncated[stream.name] = true
+    end
   end
-  return captured
+  return captured, truncated
 end
 
 return stdio
