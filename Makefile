@@ -19,7 +19,7 @@ lua_libs = $(if $(filter /%,$(lua_archive)),$(lua_archive),$(shell \
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
 
-sources := $(filter-out src/main.c src/math.c src/init.c,$(wildcard src/*.c))
+sources := $(filter-out src/main.c src/math.c src/init.c src/init_guard.c,$(wildcard src/*.c))
 objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o
 modules := $(sort $(shell find lua -name '*.lua'))
 argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
@@ -44,12 +44,12 @@ $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o $(BUILD)/obj/modules.o: $(BUILD)
 	$(call say,CC,$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -c -o $@ $<
 
 # The init has no C library and no start files: it is carried along and runs in any image.
-$(BUILD)/init: src/init.c src/search.c src/search.h src/sys.h src/step.h src/util.h Makefile
+$(BUILD)/init: src/init.c src/init_guard.c src/init_guard.h src/search.c src/search.h src/sys.h src/step.h src/util.h Makefile
 	@mkdir -p $(BUILD)/obj
 	$(call say,CC,src/init)$(CC) -std=gnu11 -D_GNU_SOURCE -Isrc $(warnings) -Os -ffreestanding \
 		-fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -fcf-protection=none \
 		-nostdlib -static -no-pie -s -Wl,-z,noseparate-code,--build-id=none \
-		-o $@ src/init.c src/search.c
+		-o $@ src/init.c src/init_guard.c src/search.c
 
 $(BUILD)/init_data.c: $(BUILD)/init src/embed.lua
 	$(call say,LUA,$@)$(LUA) src/embed.lua bytes init $< > $@.new && mv $@.new $@
@@ -224,7 +224,7 @@ env: ## print what makes a shell use this checkout: eval "$(make -s env)"
 
 compile_commands.json: ## write build/compile_commands.json for editors
 	$(Q)mkdir -p $(BUILD)
-	$(Q){ echo '['; for f in $(filter-out src/init.c,$(wildcard src/*.c)); do \
+	$(Q){ echo '['; for f in $(filter-out src/init.c src/init_guard.c,$(wildcard src/*.c)); do \
 		echo "{\"directory\":\"$(CURDIR)\",\"file\":\"$$f\",\"command\":\"$(CC) $(own_cflags) -c $$f\"},"; \
 		done | sed '$$ s/,$$//'; echo ']'; } > $(BUILD)/compile_commands.json
 

@@ -5,6 +5,8 @@ local posix = require("posix")
 local core = require("carton.core")
 local helper = {}
 
+core.exec.guard() -- a first launch would start it, between two looks at what is open
+
 helper.is_root = posix.geteuid() == 0
 helper.program = os.getenv("CARTON_PROGRAM") or "build/bin/carton"
 

@@ -2,7 +2,8 @@
 /* The built-in init: runs a program as its child, passes signals on, reaps. A program of its own,
  * without a C library, that is carried inside of carton and executed from memory:
  * carton-init CHANNEL PATH ARG..., or carton-exec CHANNEL PATH ARG... that becomes the program.
- * carton-held is carton-init whose program begins only when the init has let go of the channel. */
+ * carton-held is carton-init whose program begins only when the init has let go of the channel;
+ * carton-guard is another program: src/init_guard.c. */
 #include "sys.h"
 
 #include <asm/ioctls.h>
@@ -10,6 +11,7 @@
 #include <linux/wait.h>
 #include <stdbool.h>
 
+#include "init_guard.h"
 #include "search.h"
 #include "util.h"
 
@@ -134,6 +136,8 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	int channel, held[2] = {-1, -1};
 	long pid, sig, r = 0;
 
+	if (argc == 3 && is_called(args[0], "carton-guard"))
+		carton_guard_run(parse_number(args[1]), parse_number(args[2]));
 	/* a payload's own link to this file comes with a name of its own */
 	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-held") ||
 	                  is_called(args[0], "carton-exec")))

@@ -17,23 +17,33 @@
 #define MFD_EXEC 0x0010U
 #endif
 
+int carton_open_image(void)
+{
+	int fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	int en;
+
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 there was no MFD_EXEC */
+		fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, carton_init_image, carton_init_size) == (ssize_t)carton_init_size &&
+	    fchmod(fd, 0111) == 0 && /* nobody shall look into it: carton_lower_capabilities() */
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)
+		return fd;
+	en = errno;
+	close(fd);
+	return -en;
+}
+
 int carton_new_image(struct carton_arena *arena)
 {
 	lua_State *L = arena->L;
 	struct carton_handle *h = carton_newhandle(L, CARTON_DESCRIPTOR);
-	int en;
+	int fd = carton_open_image();
 
-	h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-	if (h->fd < 0 && errno == EINVAL) /* before Linux 6.3 there was no MFD_EXEC */
-		h->fd = memfd_create("carton-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (h->fd < 0 ||
-	    write(h->fd, carton_init_image, carton_init_size) != (ssize_t)carton_init_size ||
-	    fchmod(h->fd, 0111) < 0 || /* nobody shall look into it: carton_lower_capabilities() */
-	    fcntl(h->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) <
-	            0) {
-		en = errno;
-		carton_raise(L, "init", "memfd", en);
-	}
+	if (fd < 0)
+		carton_raise(L, "init", "memfd", -fd);
+	h->fd = fd;
 	arena->image = h;
 	lua_rawseti(L, arena->anchor, (lua_Integer)lua_rawlen(L, arena->anchor) + 1);
 	return h->fd;

@@ -8,7 +8,9 @@
 extern const unsigned char carton_init_image[];
 extern const unsigned long carton_init_size;
 
-/* The init as a sealed file in memory, whose handle the arena holds; raises. */
+/* The init as a sealed file in memory: a descriptor or -errno. */
+int carton_open_image(void);
+/* The same, whose handle the arena holds; raises. */
 int carton_new_image(struct carton_arena *arena);
 
 carton_decoder carton_decode_init; /* int64_t: true becomes a sealed memfd of the init */

@@ -14,6 +14,7 @@ Processes as pidfds: wait, signal, how they ended.
 #include <unistd.h>
 
 #include "error.h"
+#include "guard.h"
 #include "names.h"
 #include "sys.h"
 
@@ -127,6 +128,7 @@ static int process_wait(lua_State *L)
 
 	if (!p->ended) {
 		carton_checkprocess(L, 1);
+		carton_guard_await(L);
 		if (timeout >= 0) {
 			struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
 
@@ -314,6 +316,7 @@ static int exec_wait_any(lua_State *L)
 			return 2;
 		}
 	}
+	carton_guard_await(L);
 	r = poll_for(fds, n, timeout);
 	if (r < 0)
 		return carton_raise(L, "wait_any", NULL, -r);
@@ -354,6 +357,7 @@ static int exec_poll(lua_State *L)
 	int r;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
+	carton_guard_await(L);
 	n = lua_rawlen(L, 1);
 	luaL_argcheck(L, n < 1000000, 1, "list is too long");
 	fds = lua_newuserdatauv(L, (n + 1) * sizeof(*fds), 0);
@@ -450,6 +454,7 @@ void carton_open_process(lua_State *L)
 	                                     {"signal_number", exec_signal_number},
 	                                     {"signal_name", exec_signal_name},
 	                                     {"stop_self", exec_stop_self},
+	                                     {"guard", carton_guard},
 	                                     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_PROCESS, methods);

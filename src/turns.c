@@ -19,6 +19,7 @@
 #include <lauxlib.h>
 
 #include "error.h"
+#include "guard.h"
 #include "names.h"
 #include "primitive.h"
 #include "sys.h"
@@ -95,6 +96,8 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 		s->process->handle.fd = h->fd;
 		h->fd = -1;
 		s->process->pid = s->shared->forked;
+		if (plan->parent >= 0)
+			carton_guard_add(L, s->process, -1);
 	} else if (plan->steps[step].perform == carton_privilege_notify) {
 		s->listener = carton_newlistener(L, h);
 		if (s->helper > 0) /* nobody else shall have the channel: await_message() */

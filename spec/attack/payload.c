@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -354,6 +356,58 @@ static int write_back(char *args[])
 	return 0;
 }
 
+/* outlive: undo what ties it to whoever started it, say so, and stay. */
+static _Noreturn int outlive(char *args[])
+{
+	(void)args;
+	for (int sig = 1; sig < 32; sig++)
+		signal(sig, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+	dprintf(1, "ready\n");
+	for (;;)
+		pause();
+}
+
+/* siblings COUNT [stay]: leave children to its own parent, and end, or stay. */
+static int siblings(char *args[])
+{
+	for (int i = atoi(args[0]); i > 0; i--) {
+		long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+
+		if (pid < 0)
+			return fail("clone");
+		while (pid == 0 && i % 2) /* the others end at once */
+			pause();
+		if (pid == 0)
+			_exit(0);
+	}
+	dprintf(1, "ready\n");
+	while (args[1])
+		pause();
+	return 0;
+}
+
+/* hold: end with 3 while a child traces it, which keeps its end from its parent. */
+static int hold(char *args[])
+{
+	int pair[2];
+	char ready;
+
+	(void)args;
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	if (pipe(pair) < 0)
+		return fail("pipe");
+	if (fork() == 0) {
+		if (ptrace(PTRACE_SEIZE, getppid(), 0, 0) < 0)
+			_exit(1);
+		(void)!write(pair[1], "", 1);
+		for (;;)
+			pause();
+	}
+	close(pair[1]);
+	return read(pair[0], &ready, 1) == 1 ? 3 : fail("ptrace");
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -365,6 +419,9 @@ static const struct {
 	{"steal", 0, steal},       {"key-add", 3, key_add},
 	{"key-find", 1, key_find}, {"release-agent", 0, release_agent},
 	{"write", 1, write_back},
+	{"outlive", 0, outlive},
+	{"siblings", 1, siblings},
+	{"hold", 0, hold},
 };
 
 int main(int argc, char *argv[])

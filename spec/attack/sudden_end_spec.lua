@@ -52,6 +52,48 @@ describe("an end at any moment #userns", function()
       end
     end)
   end)
+  it("of the caller ends what has undone its tie to the caller", function()
+    local image = attack.image()
+    local args = { "payload", "outlive" }
+    local home <close> = container { rootfs = image }
+    home:start()
+    for what, start in pairs {
+      first = function(out) return container({ rootfs = image, args = args, stdout = out }):start() end,
+      init = function(out) return container({ rootfs = image, args = args, stdout = out, init = true }):start() end,
+      user = function(out) return container({ rootfs = image, args = args, stdout = out, user = "0:0" }):start() end,
+      exec = function(out) return home:exec { args = args, stdin = "null", stdout = out, stderr = "null" } end,
+      pod = function(out)
+        return container({ rootfs = image, args = args, stdout = out, namespaces = { pid = home } }):start()
+      end,
+    } do
+      local before = helper.world()
+      local reader <close>, writer = exec.pipe()
+      io.stdout:flush()
+      local parent = posix.fork()
+      if parent == 0 then
+        reader:close()
+        local ok, c = pcall(start, writer)
+        if not ok then
+          writer:write(tostring(c))
+        end
+        writer:close()
+        host.sleep(60)
+        posix._exit(0)
+      end
+      writer:close()
+      assert.equal(1, #exec.poll({ { reader, "r" } }, 20), what)
+      assert.equal("ready\n", reader:read(), what)
+      posix.kill(parent, posix.SIGKILL)
+      posix.wait(parent)
+      assert.equal(1, #exec.poll({ { reader, "r" } }, 10), what .. " lives on")
+      assert.is_nil(reader:read())
+      if what == "exec" or what == "pod" then
+        assert.is_true(home:is_running())
+      end
+      reader:close()
+      assert.same(before, helper.world())
+    end
+  end)
   it("of the child is told, and leaves nothing", function()
     local before = helper.world()
     local own = posix.getpid("pid")

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* Starts the guard with the first launch and gives it each process that shall not outlive us.
+ * PR_SET_PDEATHSIG alone does not hold: a program can reset it, and a change of ids does. The guard
+ * watches us by a pidfd and holds one of each process; none of them can see or signal it. */
+#include "guard.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "init_image.h"
+#include "step.h"
+#include "sys.h"
+#include "util.h"
+
+#define STACK_SIZE 16384
+#define START_TIME 10000 /* milliseconds */
+
+#if defined(__SANITIZE_ADDRESS__) || !defined(CARTON_HAVE_RAW)
+#define SHARED 0 /* as in spawn.c */
+#else
+#define SHARED CLONE_VM
+#endif
+
+static struct {
+	pid_t owner; /* a fork of ours has no guard yet */
+	int socket;
+	bool ready; /* it has said that it is there */
+} guard = {.socket = -1};
+
+struct start {
+	int image;
+	char numbers[2][24]; /* its descriptors: the socket, the pidfd of its owner */
+	long error;
+};
+
+/* Static, as the guard leaves it only when it executes, some time after we went on. */
+static _Alignas(16) char stacks[2][STACK_SIZE];
+static struct start start;
+
+/* In our memory: only system calls. */
+static int execute(void *unused)
+{
+	const char *const args[] = {"carton-guard", start.numbers[0], start.numbers[1], NULL};
+	const char *const env[] = {NULL};
+
+	(void)unused;
+	sys_call(SYS_setsid);
+	sys_call(SYS_execveat, start.image, "", args, env, AT_EMPTY_PATH);
+	sys_exit(CARTON_EXIT_SETUP);
+}
+
+/* Its parent ends at once, so that it is no child of ours that somebody waits for. */
+static int leave(void *unused)
+{
+	(void)unused;
+	if (clone(execute, stacks[1] + STACK_SIZE, SHARED | SIGCHLD, NULL) < 0)
+		start.error = EAGAIN;
+	sys_exit(start.error ? 1 : 0);
+}
+
+static int fork_guard(void)
+{
+	sigset_t all, before;
+	int status = 0;
+	pid_t pid;
+
+	start.error = 0;
+	/* no handler of ours may run on its stack, and nothing but SIGKILL ends the guard */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid = clone(leave, stacks[0] + STACK_SIZE, SHARED | CLONE_VFORK, NULL);
+	if (pid < 0)
+		status = -errno;
+	while (pid > 0 && waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
+		;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return status < 0 ? status : status > 0 ? -EAGAIN : 0;
+}
+
+/* A descriptor that stays open when the guard executes. */
+static int inherit(int fd, char *number)
+{
+	*put_number(number, (uint64_t)fd) = '\0';
+	return fcntl(fd, F_SETFD, 0) < 0 ? -errno : 0;
+}
+
+static int start_guard(void)
+{
+	int pair[2] = {-1, -1}, r;
+	int owner = (int)sys_call(SYS_pidfd_open, getpid(), 0);
+
+	if (owner < 0)
+		return owner;
+	start.image = carton_open_image();
+	r = start.image < 0 ? start.image : 0;
+	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		r = -errno;
+	if (r == 0)
+		r = inherit(pair[1], start.numbers[0]);
+	if (r == 0)
+		r = inherit(owner, start.numbers[1]);
+	if (r == 0)
+		r = fork_guard();
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (start.image >= 0)
+		close(start.image);
+	close(owner);
+	if (r < 0) {
+		if (pair[0] >= 0)
+			close(pair[0]);
+		return r;
+	}
+	guard.socket = pair[0];
+	guard.owner = getpid();
+	return 0;
+}
+
+/* It says one byte when it executes; it has ended when it could not. */
+static int await_guard(void)
+{
+	struct pollfd fd = {.fd = guard.socket, .events = POLLIN};
+	char ready = 0;
+	ssize_t n;
+	int r;
+
+	do
+		r = poll(&fd, 1, START_TIME);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return -ETIMEDOUT;
+	n = r < 0 ? -1 : recv(guard.socket, &ready, 1, 0);
+	return n == 1 ? 0 : n < 0 ? -errno : -ECHILD;
+}
+
+static int send_guard(const int *fds, size_t count)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control = {0};
+	char nothing = 0;
+	struct iovec iov = {&nothing, 1};
+	struct msghdr message = {.msg_iov = &iov,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+	ssize_t n;
+
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+	do
+		n = sendmsg(guard.socket, &message, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static void forget_guard(void)
+{
+	if (guard.socket >= 0)
+		close(guard.socket);
+	guard.socket = -1;
+	guard.owner = 0;
+	guard.ready = false;
+}
+
+/* What is sent to one that is only starting is there when it looks. */
+static int give(const int *fds, size_t count)
+{
+	int r = 0;
+
+	if (guard.socket < 0 || guard.owner != getpid()) {
+		forget_guard();
+		r = start_guard();
+	}
+	if (r == 0 && count > 0)
+		r = send_guard(fds, count);
+	if (r < 0)
+		forget_guard();
+	return r;
+}
+
+void carton_guard_add(lua_State *L, const struct carton_process *process, int group)
+{
+	int fds[2] = {process->handle.fd, group};
+	size_t count = group < 0 ? 1 : 2;
+	int r = give(fds, count);
+
+	if (r == -EPIPE || r == -ECONNRESET) /* somebody has killed it */
+		r = give(fds, count);
+	if (r < 0)
+		carton_raise(L, "guard", NULL, -r);
+}
+
+void carton_guard_await(lua_State *L)
+{
+	int r;
+
+	if (guard.ready || guard.socket < 0 || guard.owner != getpid())
+		return;
+	r = await_guard();
+	if (r < 0) {
+		forget_guard();
+		carton_raise(L, "guard", NULL, -r);
+	}
+	guard.ready = true;
+}
+
+/***
+Have processes killed as soon as this process has ended, however that comes. A small process of its
+own sees to it, which a first launch with a step `exec.die_with_parent` starts, if it is not there.
+@function guard
+@tparam[opt] process process
+@tparam[opt] directory group the cgroup whose processes are killed with it
+@raise `carton.error`
+*/
+int carton_guard(lua_State *L)
+{
+	struct carton_handle *group = carton_tohandle(L, 2);
+	int r;
+
+	if (!lua_isnoneornil(L, 1)) {
+		carton_guard_add(L, carton_checkprocess(L, 1), group ? group->fd : -1);
+	} else {
+		r = give(NULL, 0);
+		if (r < 0)
+			return carton_raise(L, "guard", NULL, -r);
+	}
+	carton_guard_await(L);
+	return 0;
+}

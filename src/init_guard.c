@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* The guard's own side, as carton-guard SOCKET PIDFD: a part of the built-in init's program,
+ * without a C library. It holds pidfds and directories of cgroups, and kills all of that when its
+ * owner has ended. */
+#include "init_guard.h"
+
+#include "step.h"
+#include "sys.h"
+
+#include <linux/errno.h>
+#include <linux/prctl.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+
+#include "util.h"
+
+#define ROUNDS 1000
+
+static int highest; /* descriptor that was ever received */
+
+static void write_file(int directory, const char *name, const char *text, size_t size)
+{
+	int fd = (int)sys_openat(directory, name, O_WRONLY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	sys_write(fd, text, size);
+	sys_close(fd);
+}
+
+/* Kill who is listed in a group; false: nobody is. */
+static bool kill_listed(int directory)
+{
+	char text[4096];
+	int fd = (int)sys_openat(directory, "cgroup.procs", O_RDONLY | O_CLOEXEC, 0);
+	long pid = 0, n;
+	bool found = false;
+
+	if (fd < 0)
+		return false;
+	while ((n = sys_read(fd, text, sizeof(text))) > 0) {
+		for (long i = 0; i < n; i++) {
+			if (text[i] >= '0' && text[i] <= '9') {
+				pid = pid * 10 + (text[i] - '0');
+			} else if (pid > 1) {
+				found = true;
+				sys_call(SYS_kill, pid, SIGKILL);
+				pid = 0;
+			}
+		}
+	}
+	sys_close(fd);
+	return found;
+}
+
+/* With cgroup v1 one by one: nobody who is frozen can fork meanwhile, or dies before the thaw. */
+static void kill_group(int directory)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	write_file(directory, "cgroup.kill", "1", 1);
+	for (int i = 0; i < ROUNDS; i++) {
+		write_file(directory, "freezer.state", "FROZEN", 6);
+		if (!kill_listed(directory))
+			break;
+		write_file(directory, "freezer.state", "THAWED", 6);
+		sys_call(SYS_nanosleep, &pause, NULL);
+	}
+	write_file(directory, "freezer.state", "THAWED", 6);
+}
+
+/* Every descriptor that is there: what is no pidfd takes no signal, what is no group has no such
+ * files. */
+static _Noreturn void end_all(void)
+{
+	for (int fd = 0; fd <= highest; fd++)
+		sys_call(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	for (int fd = 0; fd <= highest; fd++)
+		kill_group(fd);
+	sys_exit(0);
+}
+
+static long watch(int epoll, int fd, int with)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	event.data.u64 = (uint64_t)(uint32_t)fd | (uint64_t)(uint32_t)with << 32;
+	highest = fd > highest ? fd : highest;
+	highest = with > highest ? with : highest;
+	return sys_call(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void forget(int epoll, int fd, int with)
+{
+	struct epoll_event event = {0};
+
+	sys_call(SYS_epoll_ctl, epoll, EPOLL_CTL_DEL, fd, &event); /* others have it open, too */
+	sys_close(fd);
+	if (with >= 0)
+		sys_close(with);
+}
+
+/* A process, and perhaps its group; 0: nothing now, -1: the owner has closed the socket. */
+static int receive(int epoll, int socket)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	char nothing;
+	struct iovec iov = {&nothing, 1};
+	struct msghdr message = {.msg_iov = &iov,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+	long n = sys_call(SYS_recvmsg, socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	int *fds = (int *)CMSG_DATA(&control.header);
+	size_t size;
+
+	if (n == -EINTR || n == -EAGAIN)
+		return 0;
+	if (n <= 0)
+		return -1;
+	size = message.msg_controllen >= CMSG_LEN(sizeof(int)) ? control.header.cmsg_len : 0;
+	/* what it cannot hold it cannot end later: then now */
+	if (message.msg_flags & MSG_CTRUNC || size < CMSG_LEN(sizeof(int)))
+		end_all();
+	if (watch(epoll, fds[0], size >= CMSG_LEN(2 * sizeof(int)) ? fds[1] : -1) < 0)
+		end_all();
+	return 1;
+}
+
+static void close_others(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+
+	if (low > 0)
+		sys_call(SYS_close_range, 0, low - 1, 0);
+	if (high > low + 1)
+		sys_call(SYS_close_range, low + 1, high - 1, 0);
+	sys_call(SYS_close_range, high + 1, ~0U, 0);
+}
+
+_Noreturn void carton_guard_run(int socket, int owner)
+{
+	struct rlimit files;
+	struct epoll_event events[16];
+	int epoll;
+
+	sys_hide();
+	sys_prctl(PR_SET_NAME, (unsigned long)"carton-guard", 0, 0, 0);
+	sys_call(SYS_chdir, "/");
+	close_others(socket, owner);
+	if (sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, &files, NULL);
+	}
+	epoll = (int)sys_call(SYS_epoll_create1, EPOLL_CLOEXEC);
+	if (epoll < 0 || watch(epoll, owner, -1) < 0 || watch(epoll, socket, -1) < 0 ||
+	    sys_write(socket, "", 1) != 1)
+		sys_exit(CARTON_EXIT_SETUP);
+	for (;;) {
+		long n = sys_call(SYS_epoll_pwait, epoll, events, countof(events), -1, NULL, 8);
+
+		for (long i = 0; i < n; i++) {
+			int fd = (int)(uint32_t)events[i].data.u64;
+			int with = (int)(uint32_t)(events[i].data.u64 >> 32);
+
+			if (fd == owner)
+				continue;
+			if (fd != socket || receive(epoll, socket) < 0)
+				forget(epoll, fd, with);
+		}
+		for (long i = 0; i < n; i++) /* last: what was sent before is held by now */
+			if ((int)(uint32_t)events[i].data.u64 == owner) {
+				while (receive(epoll, socket) > 0)
+					;
+				end_all();
+			}
+	}
+}

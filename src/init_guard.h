@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* The guard, a mode of the built-in init: src/guard.c. */
+#ifndef CARTON_INIT_GUARD_H
+#define CARTON_INIT_GUARD_H
+
+/* Hold what comes through the socket until its owner has ended, then kill it. */
+_Noreturn void carton_guard_run(int socket, int owner);
+
+#endif
