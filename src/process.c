@@ -81,6 +81,26 @@ static int poll_for(struct pollfd *fds, nfds_t count, double timeout)
 	return r < 0 ? -errno : r;
 }
 
+/* Reap it when it ends in time; 1: it has, 0: not, -errno. Who traces it is told of its end first,
+ * and a pidfd is readable before that: ptrace(2). */
+static int reap_within(struct carton_process *p, double timeout)
+{
+	struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
+	struct timespec pause = {.tv_nsec = 5000000};
+	double end = now() + timeout;
+	int r;
+
+	for (;;) {
+		r = poll_for(&fd, 1, end - now() > 0 ? end - now() : 0);
+		if (r <= 0)
+			return r;
+		r = carton_reap(p, false);
+		if (r != 0 || now() >= end)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static void push_status(lua_State *L, const struct carton_process *p)
 {
 	lua_createtable(L, 0, 6);
@@ -129,20 +149,13 @@ static int process_wait(lua_State *L)
 	if (!p->ended) {
 		carton_checkprocess(L, 1);
 		carton_guard_await(L);
-		if (timeout >= 0) {
-			struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
-
-			r = poll_for(&fd, 1, timeout);
-			if (r <= 0) {
-				if (r < 0)
-					return carton_raise(L, "wait", NULL, -r);
-				lua_pushnil(L);
-				return 1;
-			}
-		}
-		r = carton_reap(p, true);
+		r = timeout >= 0 ? reap_within(p, timeout) : carton_reap(p, true);
 		if (r < 0)
 			return carton_raise(L, "wait", NULL, -r);
+		if (r == 0) {
+			lua_pushnil(L);
+			return 1;
+		}
 	}
 	push_status(L, p);
 	return 1;

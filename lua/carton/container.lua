@@ -217,9 +217,8 @@ local function settle(c, prepared, opened, process)
   c.process, c.streams, c.terminal = process, prepared.streams, process:terminal()
   c.guard = setmetatable({ container = c, owner = core.host.pid() }, guard_meta)
   c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
-  if c.compiled.facts.joined.pid or (c.parent and c.compiled.facts.new.pid) then
-    require("carton.wait").add_guest(process)
-  end
+  local facts = c.compiled.facts
+  require("carton.wait").enter(c, facts.joined.pid or (c.parent and facts.new.pid))
   if c.fields.timeout then
     c.deadline = core.host.monotonic() + c.fields.timeout
   end
@@ -274,7 +273,7 @@ function methods:start()
     fail("%s is running already", self.name or "it")
   end
   self:close() -- what is left of the run before
-  self.status, self.timed_out, self.asked = nil, nil, nil
+  self.status, self.timed_out, self.asked, self.held, self.overdue = nil, nil, nil, nil, nil
   launch(self, function(prepared, opened)
     return compile.plan(self.fields, {
       fds = prepared.fds,
@@ -355,7 +354,7 @@ function methods:finish()
     status.signal = self.asked
     status.code = 128 + core.exec.signal_number(self.asked)
   end
-  self.status, self.deadline = status, nil
+  self.status, self.deadline, self.overdue = status, nil, nil
   local exited = self.fields.on and self.fields.on.exited
   if exited then
     exited(self, status)
@@ -413,6 +412,9 @@ function methods:kill(signal)
   if ending[signal] and is_kept(self, signal) then
     self.asked, signal = signal, "SIGKILL"
   end
+  if signal == "SIGKILL" then -- whoever waits for it is told when it does not end
+    self.overdue = self.overdue or core.host.monotonic() + require("carton.wait").grace
+  end
   local sent = self.process:kill(signal)
   if signal == "SIGKILL" and self.group then
     self.group:release() -- with cgroup v1 what is frozen dies only then
@@ -451,20 +453,31 @@ end
 
 --- End it if it runs, and let go of all it has. Also at the end of a `<close>` block.
 -- @function container:close
+-- @raise `carton.error`: `ETIMEDOUT` it was killed and does not end; what there was to let go of is let go
 function methods:close()
-  if self.process then
-    if not self.status then
-      self:kill("SIGKILL")
-      self.status = require("carton.wait").process(self.process)
-    end
-    require("carton.wait").leave(self)
-    leave_group(self)
-    require("carton.stdio").close(self.streams)
-    if self.terminal then
-      self.terminal:close()
-    end
-    self.process:close()
-    self.process, self.streams, self.terminal = nil, {}, nil
+  if not self.process then
+    return
+  end
+  local wait, process, failures = require("carton.wait"), self.process, {}
+  local function try(f, ...)
+    local ok, result = pcall(f, ...)
+    failures[#failures + 1] = not ok and result or nil
+    return ok and result or nil
+  end
+  if not self.status then
+    try(self.kill, self, "SIGKILL")
+    self.status = try(wait.process, process, self.name)
+  end
+  wait.leave(self)
+  try(leave_group, self)
+  require("carton.stdio").close(self.streams)
+  if self.terminal then
+    self.terminal:close()
+  end
+  wait.close(process)
+  self.process, self.streams, self.terminal = nil, {}, nil
+  if failures[1] then
+    error(failures[1], 0)
   end
 end
 

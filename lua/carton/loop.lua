@@ -85,7 +85,7 @@ function methods:container(c, call)
   elseif not c.process then
     core.misuse("loop: the container was not started")
   end
-  local stdio = require("carton.stdio")
+  local stdio, wait = require("carton.stdio"), require("carton.wait")
   local token = { parts = {} }
   local function add(part)
     token.parts[#token.parts + 1] = part
@@ -104,15 +104,33 @@ function methods:container(c, call)
       end
     end))
   end
-  if c.deadline then
-    add(self:timer(c.deadline - monotonic(), function()
-      c.deadline, c.timed_out = nil, true
-      c:kill("SIGKILL")
-    end))
+  local function end_if(ended)
+    if ended then
+      self:unwatch(token)
+      call(c:finish(), c)
+    end
   end
-  add(self:watch(c.process, "r", function()
-    self:unwatch(token)
-    call(c:finish(), c)
+  local watch_time
+  function watch_time()
+    local due = c.deadline or c.overdue
+    if due then
+      add(self:timer(math.max(0, due - monotonic()), function()
+        local ok, err = pcall(wait.check_time, c)
+        watch_time()
+        if not ok then
+          error(err, 0)
+        end
+      end))
+    end
+  end
+  watch_time()
+  add(self:watch(c.process, "r", function(part)
+    end_if(wait.has_ended(c))
+    if c.held then
+      self:unwatch(part)
+      watch_time()
+      add(self:timer(0.05, function() end_if(wait.has_ended(c)) end, true))
+    end
   end))
   return token
 end

@@ -7,23 +7,108 @@ local stdio = require("carton.stdio")
 local monotonic = core.host.monotonic
 local wait = {}
 
+--- Seconds in which a process that was killed has to end. One that can't, as it hangs in the kernel or is frozen by
+-- somebody else, is reported then instead of being waited for.
+wait.grace = 10
+
+-- Seconds between looks at what no descriptor reports: while somebody waits for that, and otherwise.
+local SOON <const>, NOW_AND_THEN <const> = 0.02, 0.5
+
+-- Those that run: the first process of each has not ended, or is not reaped.
+local running = setmetatable({}, { __mode = "k" })
+
 -- Children of ours that joined a pid namespace. Its first process has not ended before all others are reaped,
 -- so whoever waits for one reaps these too; how they ended is kept by their handles: pid_namespaces(7).
+-- "held": it has ended, but who traces it has its end first.
 local guests = setmetatable({}, { __mode = "k" })
+local visited = false -- whether there ever was one
+local kept = {} -- those whose containers are closed, until they can be reaped
 
---- Remember a child that joined a pid namespace.
--- @tparam process process
-function wait.add_guest(process)
-  guests[process] = true
+--- Remember a container that has started.
+-- @tparam container c
+-- @tparam boolean joined whether its process joined a pid namespace
+function wait.enter(c, joined)
+  running[c] = true
+  if joined then
+    guests[c.process] = "alive"
+    visited = true
+  end
 end
 
 local function add_guests(polls)
   local places = {}
-  for process in pairs(guests) do
-    polls[#polls + 1] = { process, "r" }
-    places[#polls] = process
+  for process, state in pairs(guests) do
+    if state == "alive" then
+      polls[#polls + 1] = { process, "r" }
+      places[#polls] = process
+    end
   end
   return places
+end
+
+local function reap_guest(process)
+  if not process:wait(0) then
+    guests[process] = "held"
+    return
+  end
+  guests[process] = nil
+  if kept[process] then
+    kept[process] = nil
+    process:close()
+  end
+end
+
+local function namespace_of(pid)
+  return core.try(core.host.readlink, ("/proc/%d/ns/pid"):format(pid))
+end
+
+-- Who joined a pid namespace can leave children to us: clone(2), CLONE_PARENT. Nobody waits for them, and the
+-- namespace does not end before they are reaped. A recipe's own children are in its own namespace.
+local function reap_strangers()
+  local own, known, theirs = namespace_of(core.host.pid()), {}, {}
+  for process in pairs(guests) do
+    known[process:pid()] = true
+  end
+  for c in pairs(running) do
+    local pid = c.process and c.process:pid()
+    if pid then
+      known[pid] = true
+      theirs[namespace_of(pid) or own] = true
+    end
+  end
+  theirs[own] = nil
+  if not next(theirs) then
+    return
+  end
+  local file <close> = io.open(("/proc/self/task/%d/children"):format(core.host.pid()))
+  for text in (file and file:read("a") or ""):gmatch("%d+") do
+    local pid = math.tointeger(tonumber(text))
+    if not known[pid] and theirs[namespace_of(pid) or own] then
+      local process <close> = core.try(core.exec.open_process, pid)
+      if process then
+        process:wait(0)
+      end
+    end
+  end
+end
+
+-- When there is something that no descriptor reports.
+local function next_look(held)
+  for _, state in pairs(guests) do
+    held = held or state == "held"
+  end
+  return held and monotonic() + SOON or visited and monotonic() + NOW_AND_THEN or nil
+end
+
+local function look()
+  for process, state in pairs(guests) do
+    if state == "held" then
+      reap_guest(process)
+    end
+  end
+  if visited then
+    reap_strangers()
+  end
 end
 
 -- Who answers system calls of containers: `carton.syscall`.
@@ -44,7 +129,10 @@ end
 --- Forget a container that has ended: its calls are answered no more, and nobody else reaps it.
 -- @tparam container c
 function wait.leave(c)
-  guests[c.process] = nil
+  running[c] = nil
+  if not kept[c.process] then
+    guests[c.process] = nil
+  end
   if c.supervisor then
     c.supervisor:close()
   end
@@ -55,7 +143,7 @@ end
 -- @treturn table place -> process or supervisor, for `attend`
 -- @treturn ?number when `expire` has something to do
 function wait.poll_others(polls)
-  local places, first = add_guests(polls), nil
+  local places, first = add_guests(polls), next_look()
   for source in pairs(sources) do
     local listener, due = source:watched()
     if listener then
@@ -72,15 +160,15 @@ end
 -- @raise what a handler of a system call raised
 function wait.attend(other)
   if guests[other] then
-    other:wait()
-    guests[other] = nil
+    reap_guest(other)
   elseif sources[other] then -- an earlier one may have taken it away
     other:serve()
   end
 end
 
---- Deny system calls whose answers were put off for too long.
+--- Deny system calls whose answers were put off for too long, and reap what no descriptor reports.
 function wait.expire()
+  look()
   for source in pairs(sources) do
     source:expire()
   end
@@ -88,18 +176,49 @@ end
 
 --- Wait for the end of one that was killed: what it asks is not answered any more, and no handler can raise here.
 -- @tparam process process
+-- @tparam[opt] string name of its container, for the message
 -- @treturn table its status
-function wait.process(process)
+-- @raise `carton.error`: `ETIMEDOUT` it has not ended within `wait.grace` seconds
+function wait.process(process, name)
+  local deadline = monotonic() + wait.grace
   while true do
+    if process:wait(0) then
+      return process:wait()
+    elseif not process:is_alive() then -- its tracer has its end: whoever waits next reaps it
+      guests[process], kept[process] = "held", true
+      return { code = 137, cause = "signalled", signal = "SIGKILL", core_dumped = false }
+    end
     local polls = { { process, "r" } }
     local places = add_guests(polls)
-    for _, place in ipairs(core.exec.poll(polls)) do
-      if place == 1 then
-        return process:wait()
+    local left = deadline - monotonic()
+    for _, place in ipairs(core.exec.poll(polls, math.max(0, visited and math.min(left, SOON) or left))) do
+      if place > 1 then
+        wait.attend(places[place])
       end
-      wait.attend(places[place])
+    end
+    look()
+    if left <= 0 and process:is_alive() then
+      guests[process], kept[process] = "alive", true
+      wait.fail(name, process)
     end
   end
+end
+
+--- Close a process, unless it is still to be reaped.
+-- @tparam process process
+function wait.close(process)
+  if not kept[process] then
+    process:close()
+  end
+end
+
+--- Raise that a process that was killed does not end.
+-- @tparam ?string name of its container
+-- @tparam process process
+function wait.fail(name, process)
+  core.error { op = "wait", path = ("%s (%d)"):format(name or "container", process:pid()), code = "ETIMEDOUT",
+    message = process:is_alive() and ("it was killed and has not ended within %g s"):format(wait.grace)
+      or "it has ended, but whoever traces it keeps its end from us" }
 end
 
 local function earlier(a, b)
@@ -110,25 +229,46 @@ end
 local function collect(containers)
   local polls, owners, deadline = {}, {}, nil
   for _, c in ipairs(containers) do
-    polls[#polls + 1] = { c.process, "r" }
-    owners[#polls] = { container = c }
+    if c.held then
+      deadline = earlier(deadline, next_look(true))
+    else
+      polls[#polls + 1] = { c.process, "r" }
+      owners[#polls] = { container = c }
+    end
     for _, stream in ipairs(c.streams) do
       if not stream.done then
         polls[#polls + 1] = { stream.descriptor, stream.events }
         owners[#polls] = { stream = stream }
       end
     end
-    deadline = earlier(deadline, c.deadline)
+    deadline = earlier(earlier(deadline, c.deadline), c.overdue)
   end
   return polls, owners, deadline
 end
 
-local function expire(containers, now)
-  for _, c in ipairs(containers) do
-    if c.deadline and now >= c.deadline then
-      c.deadline, c.timed_out = nil, true
-      c:kill("SIGKILL")
-    end
+--- Tell whether its process has ended and can be reaped. Where it is traced, the tracer has that first.
+-- @tparam container c
+-- @treturn boolean
+function wait.has_ended(c)
+  if c.process:wait(0) then
+    return true
+  elseif not c.held and not c.process:is_alive() then
+    c.held, c.overdue = true, c.overdue or monotonic() + wait.grace
+  end
+  return false
+end
+
+--- Kill it when its time is up.
+-- @tparam container c
+-- @raise `carton.error`: `ETIMEDOUT` it was killed and does not end
+function wait.check_time(c)
+  local now = monotonic()
+  if c.deadline and now >= c.deadline then
+    c.deadline, c.timed_out = nil, true
+    c:kill("SIGKILL")
+  elseif c.overdue and now >= c.overdue then
+    c.overdue = nil -- once: whoever goes on waiting does so
+    wait.fail(c.name, c.process)
   end
 end
 
@@ -137,6 +277,7 @@ end
 -- @tparam[opt] number timeout seconds
 -- @treturn ?container the one that ended, nil when time is up
 -- @treturn ?table its status
+-- @raise `carton.error`: `ETIMEDOUT` one of them was killed and does not end
 function wait.any(containers, timeout)
   if type(containers) ~= "table" or #containers == 0 then
     core.misuse("wait_any: a list of containers expected")
@@ -165,17 +306,21 @@ function wait.any(containers, timeout)
         wait.attend(places[place])
       elseif owner.stream then
         stdio.move(owner.stream)
-      else
+      elseif wait.has_ended(owner.container) then
         ended = ended or owner.container
       end
+    end
+    for _, c in ipairs(containers) do
+      ended = ended or c.held and wait.has_ended(c) and c
     end
     if ended then
       return ended, ended:finish()
     end
-    local now = monotonic()
     wait.expire()
-    expire(containers, now)
-    if deadline and now >= deadline then
+    for _, c in ipairs(containers) do
+      wait.check_time(c)
+    end
+    if deadline and monotonic() >= deadline then
       return nil
     end
   end

@@ -1,0 +1,120 @@
+-- SPDX-License-Identifier: MIT
+-- A payload that keeps its end from us, or leaves processes behind, stops neither its recipe nor other containers.
+local posix = require("posix")
+local carton = require("carton")
+local helper = require("spec.helper")
+local attack = require("spec.attack.attack")
+local host, container = carton.host, attack.container
+
+describe("an end that is kept from us #userns", function()
+  local image = attack.image()
+  local wait = require("carton.wait")
+
+  local function home()
+    return container { rootfs = image }:start()
+  end
+  --- Run the payload further in a container, until it says that it is ready.
+  local function enter(c, args)
+    local said = ""
+    local e = c:exec { args = { "payload", table.unpack(args) }, stdin = "null", stderr = "null",
+      stdout = function(text) said = said .. text end }
+    assert.is_true(helper.eventually(function()
+      return said:find("ready") or e:wait(0)
+    end))
+    return e
+  end
+  local function soon(f, ...)
+    local began = host.monotonic()
+    local results = table.pack(f(...))
+    assert.is_true(host.monotonic() - began < 8, "it took too long")
+    return table.unpack(results)
+  end
+
+  it("by children that were left to us does not stop wait, close or a loop", function()
+    local before = helper.world()
+    for _, stays in ipairs { false, "stay" } do
+      for what, finish in pairs {
+        wait = function(c)
+          c:kill()
+          return c:wait(20)
+        end,
+        ["wait for another"] = function(c)
+          c:kill()
+          local other <close> = container { args = { "sleep", "0.1" } }:start()
+          return carton.wait_any({ other, c }, 20)
+        end,
+        close = function(c) return c:close() or true end,
+        loop = function(c)
+          local loop, ended = carton.loop.new(), nil
+          loop:container(c, function(status) ended = status end)
+          c:kill()
+          return loop:run_until(function() return ended end, 20) and ended
+        end,
+      } do
+        local c <close> = home()
+        local e <close> = enter(c, { "siblings", "5", stays or nil })
+        assert.is_truthy(soon(finish, c), what)
+        soon(e.close, e)
+        soon(c.close, c)
+      end
+    end
+    assert.same(before, helper.world())
+  end)
+  it("by such children of another container in its pid namespace does not, either", function()
+    local before = helper.world()
+    local c <close> = home()
+    local pod <close> = container { rootfs = image, args = { "payload", "siblings", "4", "stay" },
+      namespaces = { pid = c } }:start()
+    host.sleep(0.2)
+    soon(c.close, c)
+    soon(pod.close, pod)
+    assert.same(before, helper.world())
+  end)
+  it("takes no child of the recipe's own", function()
+    io.stdout:flush()
+    local own = posix.fork()
+    if own == 0 then
+      posix._exit(5)
+    end
+    local c <close> = home()
+    local e <close> = enter(c, { "siblings", "3" })
+    soon(e.close, e)
+    soon(c.close, c)
+    assert.same({ own, "exited", 5 }, { posix.wait(own) })
+  end)
+  it("does not keep a recipe from ending", function()
+    local path = helper.write(helper.tmpdir() .. "/recipe.lua", ([[
+      local carton = require("carton")
+      local c = carton.container { rootfs = %q, args = { "sleep", "60" }, stdin = "null", stdout = "null",
+        stderr = "null", idmap = %s }:start()
+      c:exec { args = { "payload", "siblings", "4" }, stdin = "null", stdout = "null" }:wait()
+    ]]):format(image, helper.is_root and "nil" or '"single"'))
+    assert.equal(0, helper.carton(path, { timeout = 20 }).code)
+  end)
+  it("by somebody who traces it is told, and close does not wait for that", function()
+    local before = helper.world()
+    local grace = wait.grace
+    wait.grace = 0.3
+    local ok, err = pcall(function()
+      local c <close> = home()
+      local e <close> = c:exec { args = { "payload", "hold" }, stdin = "null", stdout = "null", stderr = "null" }
+      local failure = helper.raises_code("ETIMEDOUT", soon, e.wait, e, 20)
+      assert.matches("traces", failure.message)
+      local f <close> = c:exec { args = { "payload", "hold" }, stdin = "null", stdout = "null", stderr = "null" }
+      local loop, other = carton.loop.new(), false
+      loop:container(f, function() error("it was reaped") end)
+      loop:timer(0.6, function() other = true end)
+      helper.raises_code("ETIMEDOUT", soon, loop.run_until, loop, function() return false end, 20)
+      assert.is_true(soon(loop.run_until, loop, function() return other end, 20), "others wait, too")
+      soon(f.close, f)
+      soon(e.close, e)
+      assert.is_true(c:is_running())
+      soon(c.close, c)
+    end)
+    wait.grace = grace
+    assert.is_true(ok, tostring(err))
+    assert.same(before, helper.world())
+  end)
+end)
+
+teardown(helper.cleanup)
