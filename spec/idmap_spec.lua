@@ -261,4 +261,22 @@ describe("id maps of a container #userns", function()
   end)
 end)
 
+describe("idmap: newuidmap #root", function()
+  it("that does not end, or says too much, does not keep its caller", function()
+    helper.isolated(function()
+      local dir = helper.tmpdir()
+      local path = helper.write(dir .. "/map", "#!/bin/sh\nhead -c 300000 /dev/zero; exec sleep 60\n", "rwxr-xr-x")
+      for _, name in ipairs { "newuidmap", "newgidmap" } do
+        carton.mount.bind { source = path, target = "/usr/bin/" .. name }
+      end
+      posix.setpid("u", 65534)
+      idmap.patience = 0.3
+      local began, before = carton.host.monotonic(), #helper.children()
+      local err = helper.raises(idmap.write, 1, { uids = {}, gids = {} })
+      assert(err.code == "ETIMEDOUT" and err.op == "newgidmap", tostring(err))
+      assert(carton.host.monotonic() - began < 10 and #helper.children() == before)
+    end)
+  end)
+end)
+
 teardown(helper.cleanup)

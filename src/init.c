@@ -152,14 +152,14 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	r = mask_signals(EVERY_SIGNAL);
 	if (r < 0)
 		give_up(channel, CARTON_CALL_SIGPROCMASK, r);
+	/* the program shall neither trace us, so that its end goes unnoticed, nor make calls in our
+	 * name, which are not asked about */
+	r = sys_hide();
+	if (r < 0)
+		give_up(channel, CARTON_CALL_PRCTL, r);
 	pid = 0;
-	if (is_called(args[0], "carton-held")) {
-		/* nobody shall make calls in our name, which are not asked about */
-		r = sys_hide();
-		if (r < 0)
-			give_up(channel, CARTON_CALL_PRCTL, r);
+	if (is_called(args[0], "carton-held"))
 		pid = sys_call(SYS_pipe2, held, O_CLOEXEC);
-	}
 	if (pid == 0) /* clone3(2) a filter may refuse: it can't look into it */
 		pid = sys_call(SYS_clone, SIGCHLD, 0);
 	if (pid == 0)

@@ -8,6 +8,10 @@ local idmap = {}
 
 local RANGE <const> = { container_id = true, host_id = true, size = true }
 local LAST_ID <const> = 4294967294 -- (uid_t)-1 is not one
+local SAID_MAX <const> = 4096 -- bytes that are kept of what newuidmap says
+
+--- Seconds that newuidmap and newgidmap may take.
+idmap.patience = 30
 
 --- Read the subordinate ids granted to a user.
 -- @tparam string path `/etc/subuid` or `/etc/subgid`
@@ -223,14 +227,23 @@ local function run_helper(name, file, pid, entries)
     },
   }
   writer:close()
-  local said = {}
-  for text in function() return reader:read() end do
-    said[#said + 1] = text
+  local said, deadline = "", host.monotonic() + idmap.patience
+  while #core.exec.poll({ { reader, "r" } }, math.max(0, deadline - host.monotonic())) > 0 do
+    local text = reader:read()
+    if not text then
+      break
+    end
+    said = (said .. text):sub(1, SAID_MAX)
   end
-  local status = process:wait()
-  if status.code ~= 0 then
+  local status = process:wait(math.max(0, deadline - host.monotonic()))
+  if not status then
+    process:kill()
+    process:wait(1)
+    core.error { op = name, path = file, code = "ETIMEDOUT", message = ("it has not ended within %g s"):format(
+      idmap.patience) }
+  elseif status.code ~= 0 then
     core.error { op = name, path = file, code = "EPERM", message = "ids were not mapped",
-      text = (table.concat(said):gsub("%s+$", "")),
+      text = (said:gsub("%s+$", "")),
       hint = ("see the lines of this user in %s"):format(file) }
   end
 end

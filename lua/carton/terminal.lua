@@ -6,6 +6,7 @@ local core = require("carton.core")
 local exec = core.exec
 local terminal = {}
 
+local PIPE_BUF <const> = 4096
 local FORWARDED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2" }
 local BLOCKED <const> = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGTSTP",
   "SIGWINCH" }
@@ -89,19 +90,44 @@ local function watch_input(session)
   reading = loop:watch(input, "r", read)
 end
 
--- Write all of it, also to what does not block; an error is kept for the end.
+-- Wait until something can be written: its time runs out and signals are passed on while nobody reads, too. False
+-- when it was made to end, and has.
+local function await_reader(session)
+  local c = session.container
+  local polls = { { session.output, "w" }, { session.signals.descriptor, "r" } }
+  local is_told = c.timed_out or session.is_told
+  if is_told and not c.status then
+    polls[3] = { c.process, "r" }
+  end
+  local due = c.deadline or c.overdue
+  local is_ready, is_over = false, is_told and c.status
+  for _, place in ipairs(is_over and {} or exec.poll(polls, due and math.max(0, due - core.host.monotonic()))) do
+    if place == 2 then
+      session.on_signal()
+    end
+    is_ready, is_over = is_ready or place == 1, is_over or place == 3
+  end
+  if not c.status then
+    require("carton.wait").check_time(c)
+  end
+  if is_over then
+    session.output = nil
+  end
+  return is_ready
+end
+
+-- Write all of it; an error is kept for the end.
 local function write_all(session, data)
   local at = 1
-  while at <= #data do
-    local ok, written = pcall(session.output.write, session.output, data, at)
-    if not ok then
-      session.output, session.failure = nil, written
-      session.container:kill("SIGHUP") -- nobody looks any more
-      return
-    elseif written == false then
-      exec.poll { { session.output, "w" } }
+  while session.output and at <= #data do
+    if await_reader(session) then -- a pipe takes so much then without blocking: pipe(7), PIPE_BUF
+      local ok, written = pcall(session.output.write, session.output, data:sub(at, at + PIPE_BUF - 1))
+      if not ok then
+        session.output, session.failure = nil, written
+        session.container:kill("SIGHUP") -- nobody looks any more
+      end
+      at = at + (ok and written or 0)
     end
-    at = at + (written or 0)
   end
 end
 
@@ -135,7 +161,7 @@ local function stop(session)
 end
 
 local function watch_signals(session)
-  session.loop:watch(session.signals.descriptor, "r", function()
+  function session.on_signal()
     local name = session.signals.descriptor:read_signal()
     if name == "SIGWINCH" then
       if session.near then
@@ -144,9 +170,11 @@ local function watch_signals(session)
     elseif name == "SIGTSTP" then
       stop(session)
     elseif name then
+      session.is_told = true
       session.container:kill(name)
     end
-  end)
+  end
+  session.loop:watch(session.signals.descriptor, "r", session.on_signal)
 end
 
 local function has_start_hooks(c)
@@ -201,7 +229,13 @@ function terminal.foreground(c)
   end)
   session.loop:run_until(function() return status ~= nil end)
   if c.terminal then
-    while pass_output(session) do -- luacheck: ignore 542
+    local most = 1 << 20 -- what others that hold the terminal go on writing is not its output
+    while most > 0 do
+      local data = pass_output(session)
+      if not data then
+        break
+      end
+      most = most - #data
     end
   end
   if session.failure then

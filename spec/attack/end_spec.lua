@@ -117,4 +117,18 @@ describe("an end that is kept from us #userns", function()
   end)
 end)
 
+describe("the built-in init #userns", function()
+  it("can be neither traced nor read by what runs below it", function()
+    local image = attack.image()
+    local script = [[for name in exe root cwd fd/0 ns/pid; do readlink /proc/1/$name && echo "$name was read"; done
+      (cat /proc/1/environ /proc/1/maps) && echo read; payload seize 1]]
+    local c <close> = container { rootfs = image, init = true, args = { "sh", "-c", script }, stdout = "capture" }
+    local status = c:run()
+    assert.equal("EPERM\n", status.stdout)
+    local d <close> = container { rootfs = image, init = true }:start()
+    local e <close> = d:exec { args = { "id", "-u" }, stdin = "null", stdout = "capture" }
+    assert.equal("0\n", e:wait(20).stdout)
+  end)
+end)
+
 teardown(helper.cleanup)

@@ -40,6 +40,19 @@ describe("an output without end", function()
     assert.equal(300000, size)
     assert.is_true(peak - least < 6 << 10, peak - least .. " KiB")
   end)
+  it("that nobody reads does not keep a container from its time-out #userns", function()
+    local reader <close>, writer = carton.exec.pipe()
+    local process <close> = carton.exec.spawn { steps = {
+      { "exec.descriptors", fds = { carton.exec.null(), writer, 2 } },
+      { "exec.exec", args = { helper.program, "run", "-t", "--timeout", "0.5", helper.rootfs(), "cat", "/dev/zero" },
+        env = { PATH = os.getenv("PATH"), LD_PRELOAD = os.getenv("LD_PRELOAD"),
+          ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") } } } }
+    writer:close()
+    assert.is_truthy(reader:read())
+    local status = process:wait(10)
+    process:kill("SIGKILL")
+    assert.equal(137, status and status.code)
+  end)
   it("does not fill the memory of who passes it on #userns", function()
     local reader <close>, writer = carton.exec.pipe()
     local process <close> = carton.exec.spawn { steps = {

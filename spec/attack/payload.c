@@ -408,6 +408,15 @@ static int hold(char *args[])
 	return read(pair[0], &ready, 1) == 1 ? 3 : fail("ptrace");
 }
 
+/* seize PID: say whether that can be traced. */
+static int seize(char *args[])
+{
+	long r = ptrace(PTRACE_SEIZE, atoi(args[0]), 0, 0);
+
+	puts(r == 0 ? "seized" : errno == EPERM ? "EPERM" : strerror(errno));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int arguments;
@@ -422,6 +431,7 @@ static const struct {
 	{"outlive", 0, outlive},
 	{"siblings", 1, siblings},
 	{"hold", 0, hold},
+	{"seize", 1, seize},
 };
 
 int main(int argc, char *argv[])
