@@ -80,24 +80,34 @@ static _Noreturn void end_all(void)
 	sys_exit(0);
 }
 
-static long watch(int epoll, int fd, int with)
+static long watch(int epoll, int fd)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
 
-	event.data.u64 = (uint64_t)(uint32_t)fd | (uint64_t)(uint32_t)with << 32;
 	highest = fd > highest ? fd : highest;
-	highest = with > highest ? with : highest;
 	return sys_call(SYS_epoll_ctl, epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void forget(int epoll, int fd, int with)
+static void forget(int epoll, int fd)
 {
 	struct epoll_event event = {0};
 
 	sys_call(SYS_epoll_ctl, epoll, EPOLL_CTL_DEL, fd, &event); /* others have it open, too */
 	sys_close(fd);
-	if (with >= 0)
-		sys_close(with);
+}
+
+/* A group outlives its first process, and its owner until that has removed it. */
+static void hold_group(int group)
+{
+	for (int fd = 0; fd <= highest; fd++) {
+		int file = (int)sys_openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC, 0);
+
+		if (file >= 0)
+			sys_close(file);
+		else if (file == -ENODEV || file == -ENOENT)
+			sys_close(fd);
+	}
+	highest = group > highest ? group : highest;
 }
 
 /* A process, and perhaps its group; 0: nothing now, -1: the owner has closed the socket. */
@@ -125,7 +135,9 @@ static int receive(int epoll, int socket)
 	/* what it cannot hold it cannot end later: then now */
 	if (message.msg_flags & MSG_CTRUNC || size < CMSG_LEN(sizeof(int)))
 		end_all();
-	if (watch(epoll, fds[0], size >= CMSG_LEN(2 * sizeof(int)) ? fds[1] : -1) < 0)
+	if (size >= CMSG_LEN(2 * sizeof(int)))
+		hold_group(fds[1]);
+	if (watch(epoll, fds[0]) < 0)
 		end_all();
 	return 1;
 }
@@ -156,23 +168,20 @@ _Noreturn void carton_guard_run(int socket, int owner)
 		sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, &files, NULL);
 	}
 	epoll = (int)sys_call(SYS_epoll_create1, EPOLL_CLOEXEC);
-	if (epoll < 0 || watch(epoll, owner, -1) < 0 || watch(epoll, socket, -1) < 0 ||
+	if (epoll < 0 || watch(epoll, owner) < 0 || watch(epoll, socket) < 0 ||
 	    sys_write(socket, "", 1) != 1)
 		sys_exit(CARTON_EXIT_SETUP);
 	for (;;) {
 		long n = sys_call(SYS_epoll_pwait, epoll, events, countof(events), -1, NULL, 8);
 
 		for (long i = 0; i < n; i++) {
-			int fd = (int)(uint32_t)events[i].data.u64;
-			int with = (int)(uint32_t)(events[i].data.u64 >> 32);
+			int fd = events[i].data.fd;
 
-			if (fd == owner)
-				continue;
-			if (fd != socket || receive(epoll, socket) < 0)
-				forget(epoll, fd, with);
+			if (fd != owner && (fd != socket || receive(epoll, socket) < 0))
+				forget(epoll, fd);
 		}
 		for (long i = 0; i < n; i++) /* last: what was sent before is held by now */
-			if ((int)(uint32_t)events[i].data.u64 == owner) {
+			if (events[i].data.fd == owner) {
 				while (receive(epoll, socket) > 0)
 					;
 				end_all();

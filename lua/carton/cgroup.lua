@@ -219,6 +219,13 @@ local function kill_each(self)
   return #left == 0
 end
 
+--- Give the directory by which all of it can be killed: cgroup.kill of v2, the freezer and the list of v1.
+-- @function group:ending
+-- @treturn directory
+function methods:ending()
+  return self.unified or self.dirs.freezer or self.list[1]
+end
+
 --- Kill every process in it and below it, and wait until they are gone.
 -- @function group:kill
 function methods:kill()

@@ -55,6 +55,18 @@ local function namespaces(fields)
   return new, joined
 end
 
+--- Tell whether nothing ends with the first process of a container but that itself: it has no pid namespace of its
+-- own, and shares that of no container which has one. It gets a cgroup then, by which all of it is ended.
+-- @tparam table fields as of `carton.container`
+-- @treturn boolean
+function compile.is_loose(fields)
+  local new, joined = namespaces(fields)
+  if type(joined.pid) == "table" then
+    return compile.is_loose((joined.pid.parent or joined.pid).fields)
+  end
+  return not new.pid
+end
+
 -- A set of kinds as the kernel's words, in a fixed order.
 local function names(set)
   local list = {}
@@ -525,15 +537,16 @@ end
 
 --- What the limits of a container are to the kernel.
 -- @tparam table fields as of `carton.container`
--- @treturn ?{table,...} as of `carton.limits.files`; nil when it needs no cgroup of its own. For root it is told which
---   devices it may use; that is optional unless it was asked for, or nodes of any device could be made.
+-- @treturn ?{table,...} as of `carton.limits.files`; nil when it needs no cgroup of its own, an empty list when it
+--   needs one only to be ended by. For root it is told which devices it may use; that is optional unless it was asked
+--   for, or nodes of any device could be made.
 function compile.files(fields)
   local wish = fields.limits or {}
   local free = wish.devices == false
   local mknod = not free and wish.devices == nil and has_mknod(fields, fields)
   local has_limits = fields.limits and not (free and next(wish) == "devices" and next(wish, "devices") == nil)
   if not (has_limits or fields.cgroup or fields.delegate or mknod) then
-    return nil
+    return compile.is_loose(fields) and {} or nil
   end
   local devices = (wish.devices or (not free and host.euid() == 0)) and require("carton.devices")
   local nodes = devices and devices.nodes(fields)
@@ -627,7 +640,8 @@ function compile.plan(fields, given)
   facts.given = given ~= nil
   facts.files = given and compile.files(fields) or foresee(fields)
   local group = given and given.group
-  facts.shows_cgroup = facts.new.cgroup and facts.files and not (facts.files.v1 or group and group.list)
+  facts.shows_cgroup = facts.new.cgroup and facts.files and next(facts.files)
+    and not (facts.files.v1 or group and group.list)
   local fds = given and given.fds or {
     stdio.word("stdin", fields.stdin), stdio.word("stdout", fields.stdout),
     stdio.word("stderr", fields.stderr) }

@@ -165,7 +165,17 @@ end
 -- The cgroup that its limits ask for.
 local function make_group(c)
   local files = compile.files(c.fields)
-  if files then
+  c.is_loose = compile.is_loose(c.fields)
+  if files and c.is_loose and not next(files) then
+    local ok, result = pcall(require("carton.cgroup").create, { name = c.name, files = files })
+    if not ok then
+      if type(result) == "table" then
+        result.hint = "a container without a pid namespace of its own takes a cgroup, by which all of it can be ended"
+      end
+      error(result, 0)
+    end
+    c.group = result
+  elseif files then
     c.group = require("carton.cgroup").create { name = c.name, files = files,
       manager = c.fields.limits and c.fields.limits.manager }
     if c.fields.delegate then
@@ -178,12 +188,15 @@ end
 -- What it used, before its cgroup is gone; whoever is left in there is killed.
 local function leave_group(c)
   local group = c.group
-  if not group then
-    return nil
+  local stats
+  if group then
+    c.group = nil
+    stats = next(c.compiled and c.compiled.files or {}) and group:stats() or nil
+    group:close()
   end
-  c.group = nil
-  local stats = group:stats()
-  group:close()
+  if c.process and (c.parent or c).is_loose then
+    require("carton.wait").reap_left(c.process:pid())
+  end
   return stats
 end
 
@@ -219,6 +232,9 @@ local function settle(c, prepared, opened, process)
   c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
   local facts = c.compiled.facts
   require("carton.wait").enter(c, facts.joined.pid or (c.parent and facts.new.pid))
+  if c.group and c.is_loose and c.fields.die_with_parent ~= false then
+    core.exec.guard(process, c.group:ending())
+  end
   if c.fields.timeout then
     c.deadline = core.host.monotonic() + c.fields.timeout
   end
@@ -417,6 +433,9 @@ function methods:kill(signal)
   end
   local sent = self.process:kill(signal)
   if signal == "SIGKILL" and self.group then
+    if self.is_loose then -- its first process is not all of it
+      self.group:kill()
+    end
     self.group:release() -- with cgroup v1 what is frozen dies only then
   end
   return sent

@@ -303,7 +303,7 @@ local function make1(group, name, files, layout)
   if layout.controllers.freezer and not seen.freezer then -- first: what is left behind may have to be thawed
     table.insert(needed, 1, "freezer")
   end
-  for _, extra in ipairs(USEFUL) do
+  for _, extra in ipairs(#files > 0 and USEFUL or {}) do -- without files it is there to be ended by
     if layout.controllers[extra] and not seen[extra] then
       needed[#needed + 1] = extra
     end
@@ -400,7 +400,7 @@ function hierarchy.controllers(files)
   set.cgroup = nil
   local layout = hierarchy.layout()
   set.freezer = layout.controllers.freezer and true
-  for _, extra in ipairs(USEFUL) do
+  for _, extra in ipairs(#files > 0 and USEFUL or {}) do
     set[extra] = set[extra] or layout.controllers[extra] and true
   end
   return set

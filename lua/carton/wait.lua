@@ -62,34 +62,46 @@ local function namespace_of(pid)
   return core.try(core.host.readlink, ("/proc/%d/ns/pid"):format(pid))
 end
 
--- Who joined a pid namespace can leave children to us: clone(2), CLONE_PARENT. Nobody waits for them, and the
--- namespace does not end before they are reaped. A recipe's own children are in its own namespace.
-local function reap_strangers()
-  local own, known, theirs = namespace_of(core.host.pid()), {}, {}
+-- Reap children of ours that no handle stands for and that are meant.
+local function reap_unknown(is_meant)
+  local known = {}
   for process in pairs(guests) do
     known[process:pid()] = true
   end
   for c in pairs(running) do
-    local pid = c.process and c.process:pid()
-    if pid then
-      known[pid] = true
-      theirs[namespace_of(pid) or own] = true
-    end
-  end
-  theirs[own] = nil
-  if not next(theirs) then
-    return
+    known[c.process and c.process:pid() or 0] = true
   end
   local file <close> = io.open(("/proc/self/task/%d/children"):format(core.host.pid()))
   for text in (file and file:read("a") or ""):gmatch("%d+") do
     local pid = math.tointeger(tonumber(text))
-    if not known[pid] and theirs[namespace_of(pid) or own] then
-      local process <close> = core.try(core.exec.open_process, pid)
-      if process then
-        process:wait(0)
-      end
+    local process <close> = not known[pid] and is_meant(pid) and core.try(core.exec.open_process, pid) or nil
+    if process then
+      process:wait(0)
     end
   end
+end
+
+-- Who joined a pid namespace can leave children to us: clone(2), CLONE_PARENT. Nobody waits for them, and the
+-- namespace does not end before they are reaped. A recipe's own children are in its own namespace.
+local function reap_strangers()
+  local own, theirs = namespace_of(core.host.pid()), {}
+  for c in pairs(running) do
+    theirs[c.process and namespace_of(c.process:pid()) or own] = true
+  end
+  theirs[own] = nil
+  if next(theirs) then
+    reap_unknown(function(pid) return theirs[namespace_of(pid) or own] end)
+  end
+end
+
+--- Reap the children that a program left to us which was in our own pid namespace: those of its session.
+-- @tparam int session its process id
+function wait.reap_left(session)
+  reap_unknown(function(pid)
+    local file <close> = io.open(("/proc/%d/stat"):format(pid))
+    local text = file and file:read("a") or ""
+    return tonumber(text:match("^.*%) %S %d+ %d+ (%d+)")) == session
+  end)
 end
 
 -- When there is something that no descriptor reports.

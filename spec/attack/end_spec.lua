@@ -117,6 +117,104 @@ describe("an end that is kept from us #userns", function()
   end)
 end)
 
+describe("a container in the host's pid namespace", function()
+  local image = attack.image()
+  local shared = { pid = "host" }
+
+  --- Start a shell that leaves a daemon, which holds a pipe as long as it lives; gives the container and the pipe.
+  local function start(fields, exec)
+    local reader, writer = carton.exec.pipe()
+    local all = { rootfs = image, namespaces = shared, stdout = writer,
+      args = { "sh", "-c", "(payload outlive &) ; sleep 60" } }
+    for key, value in pairs(fields) do
+      all[key] = value
+    end
+    local c
+    if exec then
+      c = container { rootfs = image, namespaces = shared }:start()
+      c:exec { args = all.args, stdin = "null", stdout = writer, stderr = "null" }
+    else
+      c = container(all):start()
+    end
+    writer:close()
+    assert.equal(1, #carton.exec.poll({ { reader, "r" } }, 10))
+    assert.equal("ready\n", reader:read())
+    return c, reader
+  end
+  local function assert_over(reader, what)
+    assert.equal(1, #carton.exec.poll({ { reader, "r" } }, 8), what .. ": its daemon lives on")
+    assert.is_nil(reader:read())
+    reader:close()
+  end
+
+  it("ends with all that is in it, by close, kill, its time and its own end #root", function()
+    local before = helper.world()
+    for _, init in ipairs { false, true } do
+      local c, reader = start { init = init }
+      c:close()
+      assert_over(reader, "close")
+      c, reader = start { init = init }
+      c:kill()
+      assert_over(reader, "kill")
+      assert.equal("SIGKILL", c:wait(10).signal)
+      c:close()
+      c, reader = start { init = init, timeout = 0.5 }
+      assert.equal("timeout", c:wait(10).cause)
+      assert_over(reader, "time-out")
+      c, reader = start { init = init, args = { "sh", "-c", "(payload outlive &) ; sleep 0.5" } }
+      local status = c:wait(10)
+      assert.same({ "exited", nil }, { status.cause, status.stats })
+      assert_over(reader, "its end")
+    end
+    local c, reader = start({}, true)
+    c:close()
+    assert_over(reader, "exec")
+    local home <close> = container { rootfs = image, namespaces = shared }:start()
+    c, reader = start { namespaces = { pid = home } }
+    c:close()
+    assert_over(reader, "pod")
+    home:close()
+    assert.equal("", helper.groups())
+    assert.same(before, helper.world())
+  end)
+  it("leaves no children to its recipe #root", function()
+    local before = helper.world()
+    container({ rootfs = image, namespaces = shared, args = { "payload", "siblings", "5" } }):run()
+    assert.same(before, helper.world())
+  end)
+  it("ends with a recipe that is killed #root", function()
+    for _, init in ipairs { false, true } do
+      local reader <close>, writer = carton.exec.pipe()
+      io.stdout:flush()
+      local parent = posix.fork()
+      if parent == 0 then
+        reader:close()
+        local c = container { rootfs = image, namespaces = shared, stdout = writer, init = init,
+          args = { "sh", "-c", "(payload outlive &) ; sleep 60" } }:start()
+        writer:close()
+        c:wait()
+        posix._exit(0)
+      end
+      writer:close()
+      assert.equal(1, #carton.exec.poll({ { reader, "r" } }, 10))
+      assert.equal("ready\n", reader:read())
+      posix.kill(parent, posix.SIGKILL)
+      posix.wait(parent)
+      assert.equal(1, #carton.exec.poll({ { reader, "r" } }, 10), "its daemon lives on")
+      assert.is_nil(reader:read())
+    end
+  end)
+  it("is refused where it can have no cgroup #rootless", function()
+    local before = helper.world()
+    local ok, err = pcall(function() return container { namespaces = shared }:run() end)
+    if not ok then -- it is not delegated here
+      assert.equal("cgroup", err.op)
+      assert.matches("pid namespace", err.hint)
+    end
+    assert.same(before, helper.world())
+  end)
+end)
+
 describe("the built-in init #userns", function()
   it("can be neither traced nor read by what runs below it", function()
     local image = attack.image()
