@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "init_guard.h"
 #include "init_image.h"
+#include "process.h"
 #include "step.h"
 #include "sys.h"
 #include "util.h"
@@ -140,24 +142,23 @@ static int await_guard(void)
 	return n == 1 ? 0 : n < 0 ? -errno : -ECHILD;
 }
 
-static int send_guard(const int *fds, size_t count)
+static int send_guard(char kind, int fd)
 {
 	union {
 		struct cmsghdr header;
-		char space[CMSG_SPACE(2 * sizeof(int))];
+		char space[CMSG_SPACE(sizeof(int))];
 	} control = {0};
-	char nothing = 0;
-	struct iovec iov = {&nothing, 1};
+	struct iovec iov = {&kind, 1};
 	struct msghdr message = {.msg_iov = &iov,
 	                         .msg_iovlen = 1,
 	                         .msg_control = &control,
-	                         .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+	                         .msg_controllen = sizeof(control)};
 	ssize_t n;
 
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
-	control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
 	do
 		n = sendmsg(guard.socket, &message, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -174,7 +175,7 @@ static void forget_guard(void)
 }
 
 /* What is sent to one that is only starting is there when it looks. */
-static int give(const int *fds, size_t count)
+static int give(char kind, int fd)
 {
 	int r = 0;
 
@@ -182,21 +183,19 @@ static int give(const int *fds, size_t count)
 		forget_guard();
 		r = start_guard();
 	}
-	if (r == 0 && count > 0)
-		r = send_guard(fds, count);
+	if (r == 0 && fd >= 0)
+		r = send_guard(kind, fd);
 	if (r < 0)
 		forget_guard();
 	return r;
 }
 
-void carton_guard_add(lua_State *L, const struct carton_process *process, int group)
+void carton_guard_add(lua_State *L, char kind, int fd)
 {
-	int fds[2] = {process->handle.fd, group};
-	size_t count = group < 0 ? 1 : 2;
-	int r = give(fds, count);
+	int r = give(kind, fd);
 
 	if (r == -EPIPE || r == -ECONNRESET) /* somebody has killed it */
-		r = give(fds, count);
+		r = give(kind, fd);
 	if (r < 0)
 		carton_raise(L, "guard", NULL, -r);
 }
@@ -219,22 +218,18 @@ void carton_guard_await(lua_State *L)
 Have processes killed as soon as this process has ended, however that comes. A small process of its
 own sees to it, which a first launch with a step `exec.die_with_parent` starts, if it is not there.
 @function guard
-@tparam[opt] process process
-@tparam[opt] directory group the cgroup whose processes are killed with it
+@tparam[opt] process|directory what a process, or a cgroup with all that is in it
 @raise `carton.error`
 */
 int carton_guard(lua_State *L)
 {
-	struct carton_handle *group = carton_tohandle(L, 2);
-	int r;
+	struct carton_handle *group = luaL_testudata(L, 1, CARTON_CGROUP);
 
-	if (!lua_isnoneornil(L, 1)) {
-		carton_guard_add(L, carton_checkprocess(L, 1), group ? group->fd : -1);
-	} else {
-		r = give(NULL, 0);
-		if (r < 0)
-			return carton_raise(L, "guard", NULL, -r);
-	}
+	if (group)
+		carton_guard_add(L, CARTON_GUARD_GROUP, group->fd);
+	else
+		carton_guard_add(L, CARTON_GUARD_PROCESS,
+		                 lua_isnoneornil(L, 1) ? -1 : carton_checkprocess(L, 1)->handle.fd);
 	carton_guard_await(L);
 	return 0;
 }

@@ -6,11 +6,9 @@
 
 #include <lauxlib.h>
 
-#include "process.h"
-
-/* Have a new process killed when we have ended, whatever it does; `group` is a directory of its
- * cgroup, or -1. Both raise when there is no guard to be had: the process must not go on then. */
-void carton_guard_add(lua_State *L, const struct carton_process *process, int group);
+/* Have a process, or all of a group, killed when we have ended, whatever it does. Both raise when
+ * there is no guard to be had: the process must not go on then. */
+void carton_guard_add(lua_State *L, char kind, int fd);
 /* Be sure that it has started, which it does while a launch goes on: before we sleep. */
 void carton_guard_await(lua_State *L);
 int carton_guard(lua_State *L); /* exec.guard */

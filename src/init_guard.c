@@ -110,34 +110,33 @@ static void hold_group(int group)
 	highest = group > highest ? group : highest;
 }
 
-/* A process, and perhaps its group; 0: nothing now, -1: the owner has closed the socket. */
+/* 1: something to hold, 0: nothing now, -1: the owner has closed the socket. */
 static int receive(int epoll, int socket)
 {
 	union {
 		struct cmsghdr header;
-		char space[CMSG_SPACE(2 * sizeof(int))];
+		char space[CMSG_SPACE(sizeof(int))];
 	} control;
-	char nothing;
-	struct iovec iov = {&nothing, 1};
+	char kind;
+	struct iovec iov = {&kind, 1};
 	struct msghdr message = {.msg_iov = &iov,
 	                         .msg_iovlen = 1,
 	                         .msg_control = &control,
-	                         .msg_controllen = sizeof(control)};
+	                         .msg_controllen = CMSG_LEN(sizeof(int))};
 	long n = sys_call(SYS_recvmsg, socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	int *fds = (int *)CMSG_DATA(&control.header);
-	size_t size;
+	int fd;
 
 	if (n == -EINTR || n == -EAGAIN)
 		return 0;
 	if (n <= 0)
 		return -1;
-	size = message.msg_controllen >= CMSG_LEN(sizeof(int)) ? control.header.cmsg_len : 0;
 	/* what it cannot hold it cannot end later: then now */
-	if (message.msg_flags & MSG_CTRUNC || size < CMSG_LEN(sizeof(int)))
+	if (message.msg_flags & MSG_CTRUNC || message.msg_controllen < CMSG_LEN(sizeof(int)))
 		end_all();
-	if (size >= CMSG_LEN(2 * sizeof(int)))
-		hold_group(fds[1]);
-	if (watch(epoll, fds[0]) < 0)
+	fd = *(int *)CMSG_DATA(&control.header);
+	if (kind == CARTON_GUARD_GROUP)
+		hold_group(fd);
+	else if (watch(epoll, fd) < 0)
 		end_all();
 	return 1;
 }

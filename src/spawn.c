@@ -23,6 +23,7 @@ side).
 #include "apart.h"
 #include "error.h"
 #include "guard.h"
+#include "init_guard.h"
 #include "init_image.h"
 #include "names.h"
 #include "primitive.h"
@@ -422,7 +423,7 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	close(s->far);
 	s->far = -1;
 	if (needs.parent) /* before it can execute */
-		carton_guard_add(L, s->process, -1);
+		carton_guard_add(L, CARTON_GUARD_PROCESS, s->process->handle.fd);
 	if (watched)
 		done = carton_watch(L, s, f, plan, &needs);
 	else

@@ -20,6 +20,7 @@
 
 #include "error.h"
 #include "guard.h"
+#include "init_guard.h"
 #include "names.h"
 #include "primitive.h"
 #include "sys.h"
@@ -97,7 +98,7 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 		h->fd = -1;
 		s->process->pid = s->shared->forked;
 		if (plan->parent >= 0)
-			carton_guard_add(L, s->process, -1);
+			carton_guard_add(L, CARTON_GUARD_PROCESS, s->process->handle.fd);
 	} else if (plan->steps[step].perform == carton_privilege_notify) {
 		s->listener = carton_newlistener(L, h);
 		if (s->helper > 0) /* nobody else shall have the channel: await_message() */

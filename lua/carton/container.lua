@@ -182,6 +182,9 @@ local function make_group(c)
       compile.delegate(c.fields, c.group)
     end
   end
+  if c.group and c.is_loose and c.fields.die_with_parent ~= false then
+    core.exec.guard(c.group:ending())
+  end
   return c.group
 end
 
@@ -232,9 +235,6 @@ local function settle(c, prepared, opened, process)
   c.supervisor = c.fields.on_syscall and require("carton.syscall").supervise(c, c.compiled.facts) or nil
   local facts = c.compiled.facts
   require("carton.wait").enter(c, facts.joined.pid or (c.parent and facts.new.pid))
-  if c.group and c.is_loose and c.fields.die_with_parent ~= false then
-    core.exec.guard(process, c.group:ending())
-  end
   if c.fields.timeout then
     c.deadline = core.host.monotonic() + c.fields.timeout
   end

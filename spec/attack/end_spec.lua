@@ -203,6 +203,10 @@ describe("a container in the host's pid namespace", function()
       assert.equal(1, #carton.exec.poll({ { reader, "r" } }, 10), "its daemon lives on")
       assert.is_nil(reader:read())
     end
+    assert.is_true(helper.eventually(function() -- what is left of its group is removed by another one
+      assert.equal(0, helper.carton("run", "-T", "--share", "pid", image, "true").code)
+      return helper.groups() == ""
+    end))
   end)
   it("is refused where it can have no cgroup #rootless", function()
     local before = helper.world()
