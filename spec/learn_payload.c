@@ -319,6 +319,79 @@ static long test_made(void)
 	return r;
 }
 
+/* Files without a name get one: here, in another directory, through the descriptor itself. */
+static long test_nameless(void)
+{
+	static const char *const names[] = {"/srv/one/new", "/srv/two/new", "/srv/one/also"};
+	char name[64];
+	long r = 0;
+
+	for (int i = 0; i < 3; i++) {
+		int fd = open("/srv/one", O_TMPFILE | O_RDWR, 0600);
+
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		r |= write(fd, "abc", 3) != 3 || ftruncate(fd, 1);
+		r |= i == 2 ? linkat(fd, "", AT_FDCWD, names[i], AT_EMPTY_PATH)
+		            : linkat(AT_FDCWD, name, AT_FDCWD, names[i], AT_SYMLINK_FOLLOW);
+		r |= close(open(names[i], O_RDONLY)) | unlink(names[i]) | close(fd);
+	}
+	return r;
+}
+
+/* What is renamed and linked from one directory to another. */
+static long test_moves(void)
+{
+	return rename("/srv/one/file", "/srv/two/file") | close(open("/srv/two/file", O_WRONLY)) |
+	       link("/srv/one/other", "/srv/two/other") | truncate("/srv/two/other", 0) |
+	       rename("/srv/one/link", "/srv/two/link") | rename("/srv/one/sub", "/srv/two/sub") |
+	       close(open("/srv/two/sub/file", O_WRONLY)) |
+	       syscall(SYS_renameat2, AT_FDCWD, "/srv/one/a", AT_FDCWD, "/srv/two/b", 2) |
+	       close(open("/srv/two/b/new", O_CREAT | O_WRONLY, 0600)) |
+	       close(open("/srv/one/a", O_WRONLY));
+}
+
+/* Another mount is no place to move a file to, whoever looks. */
+static long test_across(void)
+{
+	return rename("/srv/one/file", "/tmp/file") == -1 && errno == EXDEV ? 0 : 1;
+}
+
+/* Ports that the kernel chose are asked for, and used by their numbers. */
+static long test_chosen(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET}, other = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+	int server = socket(AF_INET, SOCK_STREAM, 0), spare = socket(AF_INET, SOCK_STREAM, 0);
+	long r;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	other.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	r = bind(server, (void *)&address, length) | bind(spare, (void *)&other, length);
+	r |= listen(server, 1) | getsockname(server, (void *)&address, &length);
+	r |= connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&address, length);
+	r |= getsockname(spare, (void *)&other, &length) | close(spare);
+	return r | bind_port(SOCK_STREAM, ntohs(other.sin_port));
+}
+
+/* A call that waits for an answer is not interrupted by children that end. */
+static long test_children(void)
+{
+	struct sigaction act = {.sa_handler = nothing};
+	long r = sigaction(SIGCHLD, &act, NULL);
+
+	for (int i = 0; i < 200; i++) {
+		pid_t pid = fork();
+		int fd = dup(1);
+
+		if (pid == 0)
+			_exit(0);
+		r |= pid < 0 || fd < 0 || close(fd) < 0;
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	}
+	return r;
+}
+
 int main(int argc, char *argv[])
 {
 #define TEST(name)                                                                                 \
@@ -334,7 +407,8 @@ int main(int argc, char *argv[])
 		TEST(sgid),     TEST(sethostname), TEST(chroot),      TEST(locked),  TEST(capbset),
 		TEST(raw),      TEST(kill_other),  TEST(setfcap),     TEST(sockets), TEST(netlink),
 		TEST(unshare),  TEST(ports),       TEST(threads),     TEST(signals), TEST(dying),
-		TEST(pointers), TEST(names),       TEST(many),        TEST(made)};
+		TEST(pointers), TEST(names),       TEST(many),        TEST(made),    TEST(nameless),
+		TEST(moves),    TEST(across),      TEST(chosen),      TEST(children)};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (strcmp(argv[1], tests[i].name) == 0)

@@ -4,6 +4,7 @@ local posix = require("posix")
 local carton = require("carton")
 local core = require("carton.core")
 local helper = require("spec.helper")
+local learned_programs = require("spec.learned")
 local profile = require("carton.learn.profile")
 local text = require("carton.learn.text")
 
@@ -182,6 +183,68 @@ describe("carton.learn #userns", function()
     assert.is_nil(profile.landlock(seen, 0))
   end)
 
+  it("gives what moves to another directory, where it was, the rights that it will have", function()
+    local function rules_of(kind, made, abi)
+      local seen = require("carton.learn.observation").new()
+      for path, uses in pairs { ["/in/f"] = "remove_file refer " .. (made and kind or ""),
+        ["/out/f"] = kind .. " refer write_file" } do
+        for use in uses:gmatch("%S+") do
+          seen:add_path(path, use, "rename")
+        end
+      end
+      seen:add_move(kind, "/in/f", "/out/f", "rename")
+      local result = profile.make(seen, "x86_64", abi or 6)
+      return result.landlock and result.landlock.rules, result.notes
+    end
+    local out = { path = "/out", access = { "make_reg", "refer", "write_file" }, nofollow = true }
+    assert.same({ { path = "/in", access = { "refer", "remove_file" }, nofollow = true },
+      { path = "/in/f", access = { "write_file" }, optional = true, nofollow = true }, out },
+      (rules_of("make_reg")))
+    assert.same({ { path = "/in", access = { "make_reg", "refer", "remove_file", "write_file" }, nofollow = true },
+      out }, (rules_of("make_reg", true)))
+    assert.same({ "refer", "remove_file", "write_file" }, rules_of("make_sym")[1].access) -- a link has no rule itself
+    assert.same({ "make_dir", "refer", "remove_file", "write_file" }, rules_of("make_dir")[1].access)
+    local none, notes = rules_of("make_reg", false, 1) -- whose Landlock lets nothing move
+    assert.is_nil(none)
+    assert.same({ "moves" }, notes)
+  end)
+
+  -- /srv with directories to move things between, anew for each run
+  local function places()
+    local dir = helper.tmpdir()
+    assert(os.execute(("cd '%s' && mkdir -p one/sub one/a two && touch one/file one/other one/sub/file two/b && "
+      .. "ln -s file one/link && chmod -R a+rwX ."):format(dir)))
+    return { mounts = { { type = "tmpfs", target = "/tmp" }, dir .. ":/srv" } }
+  end
+
+  it("learns what renames, links and files without a name take", function()
+    for _, what in ipairs { "moves", "nameless", "across" } do
+      local learned, status = learn({ "payload", what }, places())
+      assert.equal(what .. " 0 \n", status.stdout)
+      assert.equal(what .. " 0 \n", run({ "payload", what }, with(learned, places())).stdout)
+      assert.same({}, findings(learned, { "payload", what }, places()))
+      if what == "across" then
+        assert.same({ "look" }, learned.paths["/srv/one/file"])
+      elseif what == "moves" and ABI > 1 then
+        for _, rule in ipairs(learned.landlock.rules) do -- a right less where things move from
+          if rule.path == "/srv/one" then
+            rule.access = { "remove_file", "remove_dir", "refer", "make_reg" }
+          end
+        end
+        assert.matches("^moves %-1 ", run({ "payload", what }, with(learned, places())).stdout)
+        for _, enforce in ipairs { false, true } do
+          local denied = findings(learned, { "payload", what }, places(), { enforce = enforce })
+          local told = {}
+          for _, finding in ipairs(denied) do
+            told[("%s %s %s"):format(finding.path, finding.to, finding.right)] = finding.call
+          end
+          assert.equal("rename", told["/srv/one/sub /srv/two/sub refer"])
+          assert.equal("renameat2", told["/srv/one/a /srv/two/b refer"])
+        end
+      end
+    end
+  end)
+
   it("pins the arguments that say what a call is about", function()
     local learned = learn { "payload", "sockets" }
     assert.same({ 1, 2 }, names_of(learned).socket)
@@ -295,6 +358,24 @@ describe("carton.learn #userns", function()
     assert.same({ "make_reg", "remove_file", "write_file" }, learned.paths["/tmp/*"])
     assert.same({}, learned.notes)
     assert.equal(0, run({ "payload", "made" }, with(learned)).code)
+    learned = carton.learn.merge { container = learn { "payload", "many" } }.container -- names that are directories
+    assert.same({ "make_dir", "make_reg", "write_file" }, learned.paths["/tmp/*"])
+    assert.equal("many 0 \n", run({ "payload", "many" }, with(learned)).stdout)
+  end)
+
+  it("takes no name for a pattern", function()
+    local files = require("carton.learn.files")
+    for path, written in pairs { ["/a/*"] = "/a/[*]", ["/[*]/*/f"] = "/[[*]]/[*]/f", ["/a/[[*]"] = "/a/[[*]",
+      ["/?/**/[a]"] = "/?/**/[a]", ["/"] = "/" } do
+      assert.equal(written, files.escape(path))
+      assert.equal(path, files.unescape(written))
+    end
+    local seen = require("carton.learn.observation").new()
+    seen:add_path(files.escape("/srv/*"), "read_file", "open")
+    seen:add_path(files.escape("/opt/*/*"), "read_file", "open")
+    seen:add_path(files.escape("/srv/[*]"), "write_file", "open")
+    assert.same({ read = { "/opt/*/*", "/srv/*" }, rules = { { path = "/srv/[*]", access = { "write_file" },
+      nofollow = true } } }, { read = profile.landlock(seen, 6).read, rules = profile.landlock(seen, 6).rules })
   end)
 
   it("writes the same bytes for the same run", function()
@@ -314,6 +395,12 @@ describe("carton.learn #userns", function()
     assert.equal(0, run(sh("mkdir /tmp/a"), with(merged)).code)
     assert.equal(0, run(sh("cat /etc/group"), with(merged)).code)
     assert.is_truthy(carton.learn.merge(a, b).other)
+  end)
+
+  it("merges step by step as at once", function()
+    for seed = 1, 60 do
+      learned_programs.check_merge(seed)
+    end
   end)
 
   it("reads back what it writes, and refuses what it did not", function()
@@ -344,6 +431,7 @@ describe("carton.learn #userns", function()
       ["paths: a list expected, got number"] = { paths = { ["/etc"] = 5 } },
       ["capabilities: a table expected, got string"] = { capabilities = "all" },
       ["capabilities.add: 'x\n' is none"] = { capabilities = { add = { "x\n" } } },
+      ["moves: 'table: [%w]+' is none"] = { moves = { { kind = "make_reg", from = "/a", to = "b" } } },
       ["landlock.tcp: '70000' is none"] = { landlock = { tcp = { bind = { 70000 } } } },
       ["rule 1 is none"] = { seccomp = { default = "allow", rules = { { names = { "read" },
         action = { "errno", {} } } } } },

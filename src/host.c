@@ -172,7 +172,7 @@ Look at a file.
 @tparam string path
 @tparam[opt=false] boolean link look at a link itself
 @treturn ?table `{ type = "file" | "directory" | "link" | "char" | "block" | "fifo" | "socket", mode
-= "0755", uid =, gid =, size =, dev =, ino =, major =, minor = }`, or nil, message, errno
+= "0755", uid =, gid =, size =, dev =, ino =, links =, major =, minor = }`, or nil, message, errno
 @see stat(2)
 */
 static int host_stat(lua_State *L)
@@ -184,12 +184,13 @@ static int host_stat(lua_State *L)
 
 	if (fstatat(AT_FDCWD, path, &st, link ? AT_SYMLINK_NOFOLLOW : 0) < 0)
 		return answer(L, path, errno);
-	lua_createtable(L, 0, 9);
+	lua_createtable(L, 0, 10);
 	set_integer(L, "uid", st.st_uid);
 	set_integer(L, "gid", st.st_gid);
 	set_integer(L, "size", st.st_size);
 	set_integer(L, "dev", (lua_Integer)st.st_dev);
 	set_integer(L, "ino", (lua_Integer)st.st_ino);
+	set_integer(L, "links", (lua_Integer)st.st_nlink);
 	set_integer(L, "major", major(st.st_rdev));
 	set_integer(L, "minor", minor(st.st_rdev));
 	lua_pushstring(L, type_of(st.st_mode));

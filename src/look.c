@@ -10,6 +10,7 @@ whose caller was killed or interrupted is nil or false: that is no error.
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ whose caller was killed or interrupted is nil or false: that is no error.
 
 struct look {
 	struct stat st;
+	uint64_t mount; /* 0 where the kernel does not tell */
 	char path[PATH_MAX];
 	ssize_t path_length;
 	char head[HEAD_MAX];
@@ -54,17 +56,33 @@ static long open_inside(pid_t pid, const char *path, bool nofollow)
 	return fd;
 }
 
+/* The kernel's mark of a file without a name, which is also how a name may end. */
+static void cut_deleted(struct look *look)
+{
+	static const char mark[] = " (deleted)";
+	size_t length = (size_t)look->path_length, end = sizeof(mark) - 1;
+
+	if (look->st.st_nlink == 0 && length > end &&
+	    memcmp(look->path + length - end, mark, end) == 0)
+		look->path_length = (ssize_t)(length - end);
+}
+
 /* 0 or -errno. */
 static int look_at(int fd, struct look *look, size_t head)
 {
+	struct statx more;
 	char name[64];
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	if (fstat(fd, &look->st) < 0)
 		return -errno;
+	look->mount = 0;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &more) == 0 && more.stx_mask & STATX_MNT_ID)
+		look->mount = more.stx_mnt_id;
 	look->path_length = readlink(name, look->path, sizeof(look->path));
 	if (look->path_length < 0)
 		return -errno;
+	cut_deleted(look);
 	if (head && S_ISREG(look->st.st_mode)) {
 		int file = open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
@@ -85,7 +103,7 @@ static void push(lua_State *L, const struct look *look)
 	             {S_IFCHR, "char"},   {S_IFBLK, "block"},     {S_IFIFO, "fifo"},
 	             {S_IFSOCK, "socket"}};
 
-	lua_createtable(L, 0, 7);
+	lua_createtable(L, 0, 8);
 	lua_pushlstring(L, look->path, (size_t)look->path_length);
 	lua_setfield(L, -2, "path");
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
@@ -100,6 +118,10 @@ static void push(lua_State *L, const struct look *look)
 	lua_setfield(L, -2, "uid");
 	lua_pushinteger(L, look->st.st_gid);
 	lua_setfield(L, -2, "gid");
+	if (look->mount) {
+		lua_pushinteger(L, (lua_Integer)look->mount);
+		lua_setfield(L, -2, "mount");
+	}
 	if (look->head_length > 0) {
 		lua_pushlstring(L, look->head, (size_t)look->head_length);
 		lua_setfield(L, -2, "head");
@@ -115,8 +137,8 @@ Look at a file as the caller sees it, without opening it.
 @tparam[opt=false] boolean nofollow do not follow a link that it ends in
 @tparam[opt=0] int head so many of a regular file's first bytes are read, up to 4096
 @treturn ?table nil when it can't be; `{ path = (without links, from the root of its mount
-namespace), type =, mode = (a number), uid =, gid =, head = }`; ids are as the recipe's user
-namespace has them
+namespace), type =, mode = (a number), uid =, gid =, mount = (the mount's id, from Linux 5.8),
+head = }`; ids are as the recipe's user namespace has them
 @treturn ?string why: `ENOENT` there is none, `EACCES`, ..., `EPERM` the caller may
 not be looked at, `ESRCH` nobody waits any more
 @see openat2(2) RESOLVE_IN_ROOT

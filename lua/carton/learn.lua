@@ -87,7 +87,7 @@ end
 local function observe(profiles, path)
   local seen = {}
   for name, made in pairs(profiles) do
-    seen[name] = require("carton.learn.observation").new(math.maxinteger)
+    seen[name] = require("carton.learn.observation").new(math.huge)
     local ok, message = pcall(require("carton.learn.profile").read, made, seen[name])
     if not ok then
       core.misuse(("learn: %s: %s"):format(path or name, type(message) == "string" and message or tostring(message)))
@@ -105,7 +105,7 @@ function learn.merge(...)
   local all = {}
   for i = 1, select("#", ...) do
     for name, seen in pairs(observe((select(i, ...)))) do
-      all[name] = all[name] or require("carton.learn.observation").new(math.maxinteger)
+      all[name] = all[name] or require("carton.learn.observation").new(math.huge)
       all[name]:merge(seen)
     end
   end
@@ -169,7 +169,9 @@ end
 -- @tparam[opt=false] boolean options.enforce deny it, too: the containers get the profiles, but no capability that
 --   their own fields have not
 -- @treturn replay `replay:stop()`, and `replay:findings()` gives a list of `{ container =, kind = "call" | "path" |
---   "port" | "capability" | "container", call =, args =, path =, right =, port =, capability =, count = }`
+--   "port" | "capability" | "container", call =, argument =, value =, path =, right =, to =, port =, capability =,
+--   count = }`; the right `refer` with `to`: a file that is moved there would gain rights; port -1: one that the kernel
+--   had chosen
 -- @raise a string: unknown options
 -- @usage local replay <close> = carton.learn.replay(carton.learn.load("web.lua"))
 function learn.replay(profiles, options)

@@ -120,6 +120,9 @@ end
 calls.descriptors = { ioctl = "ioctl_dev", ftruncate = "truncate", ftruncate64 = "truncate", fchown = "attribute",
   fchown32 = "attribute", fchmod = "attribute", fsetxattr = "attribute" }
 
+--- What stands for a port that the kernel had chosen, among those that are seen.
+calls.CHOSEN = -1
+
 --- Calls after which a path may lead elsewhere than before: `"names"`, and those that also change whom a directory lets
 -- in, `"all"`.
 calls.moving = {}

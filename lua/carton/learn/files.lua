@@ -4,16 +4,19 @@
 --
 -- A use is called as Landlock calls the right that it takes: `read_file read_dir write_file truncate execute ioctl_dev
 -- make_reg make_dir make_sym make_sock make_fifo make_char make_block remove_file remove_dir refer`. `look` and
--- `attribute` take none. `DIRECTORY/*` stands for what is made in there under names that chance gives; a file that is
--- called `*` is `[*]`. What is below /proc/PID is called by the name `self`, or `PID` when it is another's.
+-- `attribute` take none. `DIRECTORY/*` stands for all below a directory in which chance gives the names; a file that is
+-- called `*` is `[*]`, and `[*]` is `[[*]]`. What is below /proc/PID is called by the name `self`, or `PID` when it is
+-- another's; a terminal is /dev/pts/N.
 -- @module carton.learn.files
 local calls = require("carton.learn.calls")
+local core = require("carton.core")
 local files = {}
 
 local AT_FDCWD <const>, AT_SYMLINK_NOFOLLOW <const>, AT_REMOVEDIR <const> = -100, 0x100, 0x200
 local AT_SYMLINK_FOLLOW <const> = 0x400
 local O_ACCMODE <const>, O_CREAT <const>, O_TRUNC <const>, O_EXCL <const> = 3, 0x40, 0x200, 0x80
 local O_NOATIME <const>, O_PATH <const>, O_TMPFILE <const> = 0x40000, 0x200000, 0x400000
+local TIOCGPTPEER <const> = 0x5441
 local O_DIRECTORY <const> = { x86_64 = 0x10000, i386 = 0x10000, aarch64 = 0x4000, arm = 0x4000 }
 local O_NOFOLLOW <const> = { x86_64 = 0x20000, i386 = 0x20000, aarch64 = 0x8000, arm = 0x8000 }
 local S_IFMT <const> = 0xf000
@@ -30,13 +33,38 @@ local STANDARD <const> = { stdin = "0", stdout = "1", stderr = "2" }
 local methods = {}
 local meta = { __name = "carton.learn.files", __index = methods }
 
+-- Whether a name is `*`, in as many brackets as this says.
+local function stars(name)
+  local before, after = name:match("^(%[*)%*(%]*)$")
+  return before and #before == #after and #before
+end
+
+--- Write a path so that no name in it is taken for a pattern.
+-- @tparam string path
+-- @treturn string
+function files.escape(path)
+  return (path:gsub("[^/]+", function(name)
+    return stars(name) and "[" .. name .. "]"
+  end))
+end
+
+--- Give the path that `escape` wrote.
+-- @tparam string path
+-- @treturn string
+function files.unescape(path)
+  return (path:gsub("[^/]+", function(name)
+    return (stars(name) or 0) > 0 and name:sub(2, -2)
+  end))
+end
+
 --- Begin with a container whose paths are recorded.
--- @tparam function note is told `path`, `use`, the call, and whether it is about any file in there
+-- @tparam table to `note(path, use, call)` is told each use of a path, as `escape` writes it, `move(kind, from, to,
+--   call)` what is renamed or linked from one directory to another, and `is_opened(path)` tells whether a path was
+--   recorded
 -- @tparam[opt=false] boolean every tell each use of a path, not only the first
 -- @treturn files
-function files.new(note, every)
-  return setmetatable({ note = note, every = every, seen = {}, count = 0, open = {},
-    directories = 0 }, meta)
+function files.new(to, every)
+  return setmetatable({ to = to, every = every, seen = {}, count = 0, open = {}, directories = 0 }, meta)
 end
 
 --- Forget what is known of paths: they may lead elsewhere now.
@@ -65,20 +93,52 @@ local function directory_of(path)
   return parent == "" and "/" or parent
 end
 
+-- The name of a file under which it is recorded: one that has none is any in its directory.
+local function name_of(target)
+  local directory = target.nameless and directory_of(target.path) or nil
+  return directory and files.escape(directory == "/" and "" or directory) .. "/*" or files.escape(target.path)
+end
+
+-- Record a use of a file.
+local function note(self, who, target, use)
+  self.to.note(name_of(target), use, who.call)
+end
+
 -- A path from the caller's root, of one from that of its mount namespace.
 local function inside(who, path)
+  who.root = who.root or who:link("root") or "/"
   local root = who.root
-  if root == "/" or not root then
+  if root == "/" then
     return path
   end
   return path == root and "/" or path:sub(1, #root + 1) == root .. "/" and path:sub(#root + 1) or path
 end
 
--- What the links of procfs that mean the caller lead to; false: to no file.
+-- A file that the caller has open, by its name; nil: there is no such file, as of a pipe, or one that only lives in
+-- memory, which Landlock leaves alone.
+local function open_file(who, number)
+  local path = who:link("fd/" .. number)
+  if not path or path:sub(1, 1) ~= "/" or path:find("^/memfd:") then
+    return nil
+  end
+  local stat = core.host.stat(("/proc/%d/fd/%s"):format(who.pid, number))
+  if not stat then
+    return nil
+  end
+  local gone = stat.links == 0 and path:find(" %(deleted%)$")
+  return { path = inside(who, gone and path:sub(1, gone - 1) or path), exists = true, gone = gone and true,
+    nameless = gone and path:find("/#%d+ %(deleted%)$") and true, type = stat.type, mode = tonumber(stat.mode, 8),
+    uid = stat.uid, gid = stat.gid }
+end
+
+-- What the links of procfs that mean the caller lead to: a path, or a file whose name is gone; false: to no file.
 local function through_self(who, path)
   local name, rest = path:match("^/proc/self/([^/]+)(.*)$")
   if not name then
     name, rest = path:match("^/proc/thread%-self/([^/]+)(.*)$")
+  end
+  if not name and path:find("^/proc/%d+/") then
+    name, rest = path:match(("^/proc/%s/([^/]+)(.*)$"):format(who:ids().number))
   end
   local standard = path:match("^/dev/(std%l+)$")
   if standard then
@@ -92,6 +152,10 @@ local function through_self(who, path)
   elseif name ~= "exe" and name ~= "cwd" and name ~= "root" then
     return nil
   end
+  local open = rest == "" and name:find("^fd/") and open_file(who, name:sub(4))
+  if open and open.gone then
+    return open
+  end
   local target = who:link(name)
   return target ~= nil and target:sub(1, 1) == "/" and inside(who, target) .. rest
 end
@@ -100,7 +164,7 @@ end
 local function stable(who, path)
   local number, rest = path:match("^/proc/(%d+)(.*)$")
   if not number then
-    return (path:gsub("^/proc/thread%-self", "/proc/self"))
+    return (path:gsub("^/proc/thread%-self", "/proc/self"):gsub("^/dev/pts/%d+$", "/dev/pts/N"))
   end
   return ("/proc/%s%s"):format(who:ids().number == number and "self" or "PID", rest:gsub("^/task/%d+", "/task/TID"))
 end
@@ -126,11 +190,9 @@ end
 -- @tparam ?int dirfd where it begins
 -- @tparam[opt=false] boolean nofollow a link that it ends in is meant itself
 -- @tparam[opt=false] boolean head with its first bytes
--- @treturn ?table `{ path =, exists =, type =, mode =, uid =, gid =, head = }`; nil: there is no such path
+-- @treturn ?table `{ path =, exists =, type =, mode =, uid =, gid =, mount =, head = }`, of an open file without a name
+--   with `gone`; nil: there is no such path
 function files.resolve(who, text, dirfd, nofollow, head)
-  if not who.root then
-    who.root = who:link("root") or "/"
-  end
   if text:sub(1, 1) ~= "/" then
     local base = who:link((dirfd or AT_FDCWD) == AT_FDCWD and "cwd" or "fd/" .. dirfd)
     if not base or base:sub(1, 1) ~= "/" then
@@ -142,6 +204,8 @@ function files.resolve(who, text, dirfd, nofollow, head)
   local other = not nofollow and through_self(who, text)
   if other == false and text:find("^/dev/") then
     return nil
+  elseif type(other) == "table" then
+    return other
   elseif other then
     text = other
   elseif text:find("^/proc/self/?") or text:find("^/proc/thread%-self") then
@@ -149,7 +213,7 @@ function files.resolve(who, text, dirfd, nofollow, head)
   end
   local found, why = look(who, text, nofollow, head and HEAD or 0)
   if found then
-    found.path = stable(who, found.path:gsub(" %(deleted%)$", ""))
+    found.path = stable(who, found.path)
     found.exists = true
     return found
   elseif why == "EACCES" then
@@ -168,7 +232,8 @@ function files.resolve(who, text, dirfd, nofollow, head)
   if not found or found.type ~= "directory" then
     return nil
   end
-  return { path = stable(who, (found.path == "/" and "" or found.path) .. "/" .. name), exists = false }
+  return { path = stable(who, (found.path == "/" and "" or found.path) .. "/" .. name), exists = false,
+    mount = found.mount }
 end
 
 -- Whether everybody may.
@@ -245,13 +310,13 @@ local hows = {}
 
 function hows.look(self, who, target)
   if target.exists then
-    self.note(target.path, "look", who.call)
+    note(self, who, target, "look")
   end
 end
 
 function hows.attribute(self, who, target)
   if target.exists then
-    self.note(target.path, "attribute", who.call)
+    note(self, who, target, "attribute")
   end
 end
 
@@ -265,7 +330,7 @@ end
 local function open_existing(self, who, target, flags)
   local mode, want = flags & O_ACCMODE, 0
   local function use(word)
-    self.note(target.path, word, who.call)
+    note(self, who, target, word)
   end
   if mode ~= 1 then
     want = R
@@ -290,9 +355,10 @@ function hows.open(self, who, target, entry)
   if flags & O_PATH ~= 0 then
     hows.look(self, who, target)
   elseif flags & O_TMPFILE ~= 0 and target.type == "directory" then
-    self.note(target.path, "make_reg", who.call, true)
-    self.note(target.path, "write_file", who.call, true)
-    self.note(target.path, flags & O_ACCMODE == 1 and "write_file" or "read_file", who.call, true)
+    local file = { path = target.path .. "/", nameless = true }
+    note(self, who, file, "make_reg")
+    note(self, who, file, "write_file")
+    note(self, who, file, flags & O_ACCMODE == 1 and "write_file" or "read_file")
     return check(who, target, W | X)
   elseif target.exists then
     if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL then
@@ -300,7 +366,7 @@ function hows.open(self, who, target, entry)
     end
     return open_existing(self, who, target, flags)
   elseif flags & O_CREAT ~= 0 then
-    self.note(target.path, "make_reg", who.call)
+    note(self, who, target, "make_reg")
     target.type, target.mode, target.uid = "file", 511, who:ids().Uid.fs
     open_existing(self, who, target, flags)
     change_directory(self, who, target)
@@ -348,7 +414,7 @@ function methods:execute(who, target, depth)
   if not target.exists or target.type ~= "file" then
     return false
   end
-  self.note(target.path, "execute", who.call)
+  note(self, who, target, "execute")
   local open = check_way(self, who, target.path) and check(who, target, X)
   local next = target.head and interpreter(target.head)
   if next and (depth or 1) < 6 then
@@ -364,7 +430,7 @@ end
 
 local function make(self, who, target, use)
   if not target.exists then
-    self.note(target.path, use, who.call)
+    note(self, who, target, use)
     change_directory(self, who, target)
   end
 end
@@ -382,7 +448,7 @@ end
 for _, use in ipairs { "remove_file", "remove_dir" } do
   hows[use] = function(self, who, target)
     if target.exists then
-      self.note(target.path, use, who.call)
+      note(self, who, target, use)
       change_directory(self, who, target)
     end
   end
@@ -395,15 +461,23 @@ end
 
 function hows.truncate(self, who, target)
   if target.exists then
-    self.note(target.path, "truncate", who.call)
+    note(self, who, target, "truncate")
     return check(who, target, W)
   end
 end
 
+-- Whether a file could be renamed or linked to a place at all: never to another mount.
+local function is_near(from, to)
+  return not from.mount or not to.mount or from.mount == to.mount
+end
+
+-- From one directory to another Landlock wants more.
 local function refer(self, who, from, to)
-  if directory_of(from.path) ~= directory_of(to.path) then
-    self.note(from.path, "refer", who.call)
-    self.note(to.path, "refer", who.call)
+  local one, other = name_of(from), name_of(to)
+  if directory_of(one) ~= directory_of(other) then
+    note(self, who, from, "refer")
+    note(self, who, to, "refer")
+    self.to.move(MADE[from.type] or "make_reg", one, other, who.call)
   end
 end
 
@@ -411,19 +485,24 @@ function hows.rename(self, who, from, entry, to)
   if not to or not from.exists then
     return
   end
-  local exchange = entry.bits_at and who.call.args[entry.bits_at] & 2 ~= 0
+  local exchange = entry.bits_at and who.call.args[entry.bits_at] & 2 ~= 0 and to.exists
   local function remove(target)
-    self.note(target.path, target.type == "directory" and "remove_dir" or "remove_file", who.call)
+    note(self, who, target, target.type == "directory" and "remove_dir" or "remove_file")
+  end
+  if not is_near(from, to) then
+    note(self, who, from, "look")
+    return
   end
   remove(from)
-  self.note(to.path, MADE[from.type], who.call)
-  if exchange and to.exists then
-    self.note(from.path, MADE[to.type], who.call)
-  end
+  note(self, who, to, MADE[from.type] or "make_reg")
   if to.exists then
     remove(to)
   end
   refer(self, who, from, to)
+  if exchange then
+    note(self, who, from, MADE[to.type] or "make_reg")
+    refer(self, who, to, from)
+  end
   change_directory(self, who, from)
   change_directory(self, who, to)
 end
@@ -432,7 +511,10 @@ function hows.link(self, who, from, _, to)
   if not to or not from.exists or to.exists then
     return
   end
-  self.note(from.path, "look", who.call)
+  note(self, who, from, "look")
+  if not is_near(from, to) then
+    return
+  end
   make(self, who, to, MADE[from.type] or "make_reg")
   refer(self, who, from, to)
   if from.uid and who:ids().Uid.fs ~= from.uid and (from.type ~= "file" or from.mode & 2048 ~= 0
@@ -442,7 +524,7 @@ function hows.link(self, who, from, _, to)
 end
 
 -- The path of an entry, found; with whether AT_* flags follow links.
-local function target_of(who, entry)
+local function target_of(self, who, entry)
   local call = who.call
   local text = call:string(entry.path)
   local dirfd = entry.dir and calls.int(call.args[entry.dir])
@@ -455,13 +537,17 @@ local function target_of(who, entry)
     nofollow = bits & O_NOFOLLOW[call.arch] ~= 0 or bits & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL
   end
   if text == nil or text == "" then
-    local number = dirfd and dirfd >= 0 and who:link("fd/" .. dirfd)
-    if not number or number:sub(1, 1) ~= "/" or number:find("^/memfd:") or number:find(" %(deleted%)$") then
-      return nil
+    local open = dirfd and dirfd >= 0 and open_file(who, dirfd)
+    if not open or open.gone then
+      return open and self.to.is_opened(name_of(open)) and open or nil
     end
-    text, nofollow, dirfd = number, false, nil
+    text, nofollow, dirfd = open.path, false, nil
   end
-  return files.resolve(who, text, dirfd, nofollow, entry.how == "execute")
+  local found = files.resolve(who, text, dirfd, nofollow, entry.how == "execute")
+  if found and found.gone and not self.to.is_opened(name_of(found)) then
+    return nil -- from outside
+  end
+  return found
 end
 
 -- What is known of an absolute path under the same name and flags.
@@ -483,8 +569,8 @@ function methods:record(who)
   for _, entry in ipairs(calls.paths[who.call.name]) do
     local key = not calls.moving[who.call.name] and key_of(who.call, entry)
     if not key or not self.seen[key] then
-      local target = target_of(who, entry)
-      local to = entry.to and target_of(who, entry.to)
+      local target = target_of(self, who, entry)
+      local to = entry.to and target_of(self, who, entry.to)
       local open = not target -- what is not there, nobody needs anything for
       if target then
         found[#found + 1] = target
@@ -500,22 +586,34 @@ function methods:record(who)
   return found
 end
 
+--- Note the path of a socket.
+-- @function files:record_socket
+-- @tparam caller who
+-- @tparam string path
+function methods:record_socket(who, path)
+  local found = files.resolve(who, path, nil, who.call.name == "bind")
+  if found and who.call.name == "bind" then
+    make(self, who, found, "make_sock")
+  elseif found then
+    hows.look(self, who, found)
+  end
+end
+
 --- Note what a call does with a file that is open.
 -- @function files:record_descriptor
 -- @tparam caller who
--- @tparam function is_known tells whether a path was recorded already; others came from outside
 -- @treturn ?table what the file was found to be
-function methods:record_descriptor(who, is_known)
+function methods:record_descriptor(who)
   local call = who.call
-  local path = who:link("fd/" .. calls.int(call.args[1]))
-  if not path or path:sub(1, 1) ~= "/" or path:find(" %(deleted%)$") then
-    return nil
-  end
-  local found = files.resolve(who, inside(who, path))
+  local open = open_file(who, calls.int(call.args[1]))
+  local found = open and (open.gone and open or files.resolve(who, open.path))
   local use = calls.descriptors[call.name]
-  if found and found.exists and is_known(found.path)
+  if found and found.exists and self.to.is_opened(name_of(found)) -- others came from outside
     and (use ~= "ioctl_dev" or found.type == "char" or found.type == "block") then
-    self.note(found.path, use, call)
+    note(self, who, found, use)
+    if use == "ioctl_dev" and call.args[2] & 0xffffffff == TIOCGPTPEER then -- which opens the other side
+      open_existing(self, who, { path = "/dev/pts/N", type = "char", mode = 438 }, call.args[3])
+    end
   end
   return found
 end

@@ -4,7 +4,7 @@
 -- @module carton.learn.observation
 local observation = {}
 
-local PATHS <const> = 4096 -- of a container
+local PATHS <const> = 4096 -- of a container, and as many moves
 local VALUES <const> = 64 -- of a pinned argument
 local PORTS <const> = 1024
 local MADE <const> = 64 -- names that are made in one directory
@@ -16,14 +16,15 @@ local methods = {}
 local meta = { __name = "carton.learn.observation", __index = methods }
 
 --- Begin with nothing seen.
--- @tparam[opt=4096] int limit paths that are kept
+-- @tparam[opt=4096] int limit paths that are kept; `math.huge`: all of everything, as merging has it
 -- @treturn observation `calls` (by name: true, or the values of a pinned argument), `denied` (an errno by name),
---   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `bind` and `connect` (ports),
---   `ambient`, `starts`, `architectures`, `notes` (sets), `counts` (of calls by name), `total`
+--   `capabilities` and `paths` (sets of uses, each with `call` and `count`), `moves` (by key: `kind`, `from`, `to`),
+--   `bind` and `connect` (ports), `ambient`, `starts`, `architectures`, `notes` (sets), `counts` (of calls by name),
+--   `total`
 function observation.new(limit)
   return setmetatable({ limit = limit or PATHS, calls = {}, denied = {}, capabilities = {}, ambient = {},
-    paths = {}, bind = {}, connect = {}, starts = {}, architectures = {}, notes = {}, counts = {}, refused = {},
-    made = {}, total = 0, path_count = 0 }, meta)
+    paths = {}, moves = {}, bind = {}, connect = {}, starts = {}, architectures = {}, notes = {}, counts = {},
+    refused = {}, made = {}, total = 0, path_count = 0, move_count = 0 }, meta)
 end
 
 local function count_of(set)
@@ -55,9 +56,12 @@ end
 -- @tparam int value
 function methods:add_value(name, value)
   local values = self.calls[name] or {}
+  if values == true then
+    return -- with any value
+  end
   self.calls[name] = values
   if not values[value] then
-    if count_of(values) >= VALUES then
+    if self.limit ~= math.huge and count_of(values) >= VALUES then
       self:add_note("values")
       return
     end
@@ -91,23 +95,41 @@ local function add_use(uses, use, call, count)
   known.count = known.count + (count or 1)
 end
 
+local function parent_of(path)
+  local parent = path:match("^(.*)/[^/]*$")
+  return parent == "" and "/" or parent
+end
+
+--- Give the name under which a path is recorded: itself, or `DIRECTORY/*` below a directory in which names are chance.
+-- @function observation:name_of
+-- @tparam string path as `carton.learn.files.escape` writes it
+-- @treturn string
+function methods:name_of(path)
+  local directory, name = path, path
+  while directory ~= "/" and not self.paths[path] do
+    directory = parent_of(directory)
+    if directory ~= "/" and (self.made[directory] or 0) >= MADE then
+      name = directory .. "/*"
+    end
+  end
+  return name
+end
+
 --- Add a use of a path.
 -- @function observation:add_path
--- @tparam string path
+-- @tparam string path as `carton.learn.files.escape` writes it
 -- @tparam string use as of `carton.learn.files`
 -- @tparam string call its name
 function methods:add_path(path, use, call)
-  local uses, parent = self.paths[path], path:match("^(.*)/[^/]*$") or ""
-  if not uses and (self.made[parent] or 0) >= MADE then
-    path = parent .. "/*" -- their names are chance
-    uses = self.paths[path]
-  end
+  path = self:name_of(path)
+  local uses = self.paths[path]
   if not uses then
     if self.path_count >= self.limit then
       self:add_note("paths")
       return
     end
-    if use:find("^make_") then
+    if use:find("^make_") and self.limit ~= math.huge then
+      local parent = parent_of(path)
       self.made[parent] = (self.made[parent] or 0) + 1
     end
     uses = {}
@@ -116,12 +138,30 @@ function methods:add_path(path, use, call)
   add_use(uses, use, call)
 end
 
+--- Add a rename, or a link, from one directory to another.
+-- @function observation:add_move
+-- @tparam string kind of the file: `make_reg`, `make_dir`, ...
+-- @tparam string from as `carton.learn.files.escape` writes it
+-- @tparam string to likewise
+-- @tparam string call its name
+function methods:add_move(kind, from, to, call)
+  from, to = self:name_of(from), self:name_of(to)
+  local key = ("%s\0%s\0%s"):format(from, to, kind)
+  if not self.moves[key] and self.move_count >= self.limit then
+    self:add_note("paths")
+    return
+  end
+  self.move_count = self.move_count + (self.moves[key] and 0 or 1)
+  self.moves[key] = self.moves[key] or { kind = kind, from = from, to = to, call = call, count = 0 }
+  self.moves[key].count = self.moves[key].count + 1
+end
+
 --- Tell whether a path was opened, as far as it is recorded.
 -- @function observation:is_opened
--- @tparam string path
+-- @tparam string path as `carton.learn.files.escape` writes it
 -- @treturn boolean
 function methods:is_opened(path)
-  local uses = self.paths[path]
+  local uses = self.paths[self:name_of(path)]
   return uses ~= nil and (uses.read_file or uses.write_file or uses.make_reg) ~= nil
 end
 
@@ -130,7 +170,7 @@ end
 -- @tparam string call `bind` or `connect`
 -- @tparam int port
 function methods:add_port(call, port)
-  if not self[call][port] and count_of(self[call]) >= PORTS then
+  if not self[call][port] and self.limit ~= math.huge and count_of(self[call]) >= PORTS then
     self:add_note("ports")
     return
   end
@@ -161,7 +201,7 @@ function methods:add_start(name)
 end
 
 --- Add something that a reader has to know: `mounts`, `privileges`, `io_uring`, `hidden`, `unnamed`, `paths`,
---   `values`, `ports`.
+--   `values`, `ports`, `bind`, `connect`.
 -- @function observation:add_note
 -- @tparam string name
 function methods:add_note(name)
@@ -182,7 +222,7 @@ function methods:merge(other)
     for value in pairs(type(values) == "table" and values or {}) do
       self:add_value(name, value)
     end
-    self.calls[name] = self.calls[name] or values == true or {}
+    self.calls[name] = values == true or self.calls[name] or {}
     self.counts[name] = (self.counts[name] or 0) + (other.counts[name] or 0)
   end
   for name, errno in pairs(other.denied) do
@@ -192,6 +232,9 @@ function methods:merge(other)
     for use, known in pairs(uses) do
       self:add_path(path, use, known.call)
     end
+  end
+  for _, move in pairs(other.moves) do
+    self:add_move(move.kind, move.from, move.to, move.call)
   end
   for name, by_call in pairs(other.capabilities) do
     self.capabilities[name] = self.capabilities[name] or {}

@@ -1,39 +1,16 @@
 -- SPDX-License-Identifier: MIT
 
 --- From what was seen to the smallest profile that allows it: a filter, capabilities, rules of Landlock.
---
--- Landlock's rules are exact files, with these exceptions:
---
--- - What the program makes itself is allowed in the directory that was there before, for all below it.
--- - A directory in which more than eight files are read, or executed, is one rule for all below it. The root and the
---   directories in it (/etc, /usr) never are; those below are (/usr/lib), which goes on upwards.
--- - What is below /proc/PID is a rule for /proc, as numbers of processes are others each time; so for /dev/pts.
 -- @module carton.learn.profile
 local calls = require("carton.learn.calls")
+local landlock_rules = require("carton.learn.rules")
 local profile = {}
 
-local MANY <const> = 8
 local PATH_MAX <const> = 8192 -- a path and what stands in it for others
-local MADE <const> = { "make_reg", "make_dir", "make_sym", "make_sock", "make_fifo", "make_char", "make_block" }
-local OF_DIRECTORY <const> = { remove_file = true, remove_dir = true, refer = true }
-local NOTHING <const> = { look = true, attribute = true } -- takes no right
-local PARTS <const> = { read_file = true, read_dir = true, execute = true } -- of what may become a whole directory
 
-for _, use in ipairs(MADE) do
-  OF_DIRECTORY[use] = true
-end
-
---- A set's keys in order.
--- @tparam table set
--- @treturn list
-function profile.sorted(set)
-  local list = {}
-  for key in pairs(set) do
-    list[#list + 1] = key
-  end
-  table.sort(list)
-  return list
-end
+--- A set's keys in order: see `carton.learn.rules`.
+-- @function profile.sorted
+profile.sorted = landlock_rules.sorted
 local sorted = profile.sorted
 
 -- The calls of an observation with those that start the program, by name: true, or a set of values.
@@ -103,225 +80,70 @@ function profile.seccomp(seen, arch)
   return { default = { "errno", "ENOSYS" }, architectures = architectures, rules = rules }
 end
 
-local function parent_of(path)
-  local parent = path:match("^(.*)/[^/]*$")
-  return parent == "" and "/" or parent
-end
-
--- What of all this is not there before the program makes it.
-local function is_made(paths, path)
-  local uses = paths[path]
-  for _, use in ipairs(path:sub(-2) ~= "/*" and uses and MADE or {}) do
+local function has_use(paths, use)
+  for _, uses in pairs(paths) do
     if uses[use] then
       return true
     end
   end
-  return path:sub(-2) == "/*"
+  return false
 end
 
--- The directory that is there before, of one; what was found is kept in `known`.
-local function place_of(paths, path, known)
-  local parent = parent_of(path)
-  if not known[parent] then
-    known[parent] = parent ~= "/" and is_made(paths, parent) and place_of(paths, parent, known) or parent
-  end
-  return known[parent]
-end
-
-local function add_right(rules, path, right)
-  rules[path] = rules[path] or {}
-  rules[path][right] = true
-end
-
--- Rights by path, of each use.
-local function rights_of(paths)
-  local rules, gone, known = {}, {}, {}
-  for path, uses in pairs(paths) do
-    local made, place = is_made(paths, path), place_of(paths, path, known)
-    local own = made and place or path:gsub("/%[%*%]$", "/*")
-    if path:find("^/proc/self") or path:find("^/proc/PID") then
-      own = "/proc"
-    elseif path:find("^/dev/pts/%d+$") then
-      own = "/dev/pts"
-    elseif not made and place ~= parent_of(path) then
-      own = place
-    end
-    for use in pairs(uses) do
-      if OF_DIRECTORY[use] then
-        add_right(rules, place, use)
-      elseif not NOTHING[use] then
-        add_right(rules, own, use)
-        if use == "execute" or (own == "/proc" and use == "read_dir") then
-          add_right(rules, own, "read_file") -- which executing takes, too
-        elseif own == "/proc" and use == "read_file" then
-          add_right(rules, own, "read_dir")
-        end
-      end
-    end
-    gone[path] = uses.remove_file and not made or nil
-  end
-  return rules, gone
-end
-
-local function is_within(outer, rights)
-  for right in pairs(rights) do
-    if not (outer and outer[right]) then
-      return false
-    end
-  end
-  return true
-end
-
--- What a directory and those above allow, kept in `known`.
-local function given_by(rules, path, known)
-  if not known[path] then
-    local above = path ~= "/" and given_by(rules, parent_of(path), known) or {}
-    known[path] = above
-    if rules[path] then
-      known[path] = {}
-      for _, rights in ipairs { above, rules[path] } do
-        for right in pairs(rights) do
-          known[path][right] = true
-        end
-      end
-    end
-  end
-  return known[path]
-end
-
--- Leave out what a directory above allows already.
-local function subsume(rules)
-  local known = {}
-  for _, path in ipairs(sorted(rules)) do
-    if path ~= "/" and is_within(given_by(rules, parent_of(path), known), rules[path]) then
-      rules[path] = nil
-    end
-  end
-end
-
-local function depth_of(path)
-  local _, slashes = path:gsub("/", "")
-  return path == "/" and 0 or slashes
-end
-
--- Make one rule of many in a directory, from the deepest upwards.
-local function generalise(rules)
-  local deepest, levels, whole = 0, {}, {}
-  local function add(path)
-    local depth = depth_of(path)
-    deepest = math.max(deepest, depth)
-    levels[depth] = levels[depth] or {}
-    levels[depth][path] = true
-  end
-  for path in pairs(rules) do
-    add(path)
-  end
-  for depth = deepest, 3, -1 do
-    local children = {}
-    for path in pairs(levels[depth] or {}) do
-      if is_within(PARTS, rules[path]) then
-        local parent = parent_of(path)
-        children[parent] = children[parent] or {}
-        table.insert(children[parent], path)
-      end
-    end
-    for parent, list in pairs(children) do
-      if #list > MANY then
-        whole[parent] = true
-        add(parent)
-        for _, path in ipairs(list) do
-          for right in pairs(rules[path]) do
-            add_right(rules, parent, right)
-          end
-          rules[path], whole[path] = nil, nil
-        end
-      end
-    end
-  end
-  return whole
-end
-
---- Make the rules of Landlock.
--- @tparam observation seen
--- @tparam int abi of the kernel's Landlock
--- @treturn ?table as of `carton.landlock`; nil: the kernel has none, mounts are changed, which
---   it forbids, or it was started without no_new_privs, which it takes
-function profile.landlock(seen, abi)
+-- Rules of Landlock, and a note where there are none though the kernel has it.
+local function landlock(seen, paths, moves, abi)
   if abi == 0 or seen.notes.mounts or seen.starts.privileges then
     return nil
+  elseif abi == 1 and has_use(paths, "refer") then
+    return nil, "moves"
   end
-  local rules, gone = rights_of(seen.paths)
-  subsume(rules)
-  local whole = generalise(rules)
-  subsume(rules)
-  local wish = { read = {}, execute = {}, rules = {} }
-  for _, path in ipairs(sorted(rules)) do
-    local rights = sorted(rules[path])
-    local is_file = not whole[path] and seen.paths[path] ~= nil and not gone[path]
-      and not is_within(rules[path], { read_dir = true })
-    if is_file and #rights == 1 and rights[1] == "read_file" then
-      table.insert(wish.read, path)
-    elseif is_file and rules[path].execute and is_within({ execute = true, read_file = true }, rules[path]) then
-      table.insert(wish.execute, path)
-    else
-      table.insert(wish.rules, { path = path, access = rights, optional = gone[path], nofollow = true })
-    end
-  end
-  for name, list in pairs(wish) do
-    if #list == 0 then
-      wish[name] = nil
-    end
-  end
-  wish.rules = wish.rules or {}
+  local wish = landlock_rules.make(paths, moves)
   if abi >= 4 then
-    wish.tcp = { bind = sorted(seen.bind), connect = sorted(seen.connect) }
+    wish.tcp = { bind = not seen.notes.bind and sorted(seen.bind) or nil,
+      connect = not seen.notes.connect and sorted(seen.connect) or nil }
+    wish.tcp = next(wish.tcp) and wish.tcp
   end
   wish.optional = abi < 5 or nil -- this kernel lacks some rights
   return wish
 end
 
--- The paths with their uses; of many that are made in one directory, the directory.
-local function list_paths(paths)
-  local made, list = {}, {}
-  for path in pairs(paths) do
-    if is_made(paths, path) and path:sub(-2) ~= "/*" then
-      local parent = parent_of(path)
-      made[parent] = (made[parent] or 0) + 1
-    end
-  end
-  for path, uses in pairs(paths) do
-    local parent = parent_of(path)
-    local all = (parent == "/" and "" or parent) .. "/*"
-    local name = is_made(paths, path) and (paths[all] or (made[parent] or 0) > MANY) and all or path
-    list[name] = list[name] or {}
-    for use in pairs(uses) do
-      list[name][use] = true
-    end
-  end
-  for path, uses in pairs(list) do
-    list[path] = sorted(uses)
-  end
-  return list
+--- Make the rules of Landlock.
+-- @tparam observation seen
+-- @tparam int abi of the kernel's Landlock
+-- @treturn ?table as of `carton.landlock`; nil: the kernel has none, or none with which files are renamed from one
+--   directory to another; mounts are changed, which it forbids; or it was started without no_new_privs, which it takes
+function profile.landlock(seen, abi)
+  local paths, moves = landlock_rules.fold(seen.paths, seen.moves)
+  return (landlock(seen, paths, moves, abi))
 end
 
 --- Make a profile.
 -- @tparam observation seen
 -- @tparam string arch this machine's
 -- @tparam int abi of its Landlock
--- @treturn table `seccomp`, `capabilities`, `landlock` (as of `carton.container`), `paths` (uses by path), `starts`,
---   `notes`
+-- @treturn table `seccomp`, `capabilities`, `landlock` (as of `carton.container`), `paths` (uses by path), `moves`,
+--   `starts`, `notes`
 function profile.make(seen, arch, abi)
-  local ambient = {}
+  local ambient, uses, notes = {}, {}, {}
   for name in pairs(seen.ambient) do
     ambient[name] = seen.capabilities[name]
   end
+  local paths, moves = landlock_rules.fold(seen.paths, seen.moves)
+  local wish, note = landlock(seen, paths, moves, abi)
+  for path, set in pairs(paths) do
+    uses[path] = sorted(set)
+  end
+  for name in pairs(seen.notes) do
+    notes[name] = name ~= "moves" or nil -- of this kernel alone
+  end
+  notes[note or "moves"] = note and true
   return {
     seccomp = profile.seccomp(seen, arch),
     capabilities = { drop = "all", add = sorted(seen.capabilities), ambient = next(ambient) and sorted(ambient) },
-    landlock = profile.landlock(seen, abi),
-    paths = list_paths(seen.paths),
+    landlock = wish,
+    paths = uses,
+    moves = #moves > 0 and moves or nil,
     starts = sorted(seen.starts),
-    notes = sorted(seen.notes),
+    notes = sorted(notes),
   }
 end
 
@@ -380,6 +202,15 @@ local function is_use(use)
   return use == "look" or use == "attribute" or type(use) == "string" and use:find("^%l+_?%l*$") ~= nil
 end
 
+local function is_path(path)
+  return type(path) == "string" and path:sub(1, 1) == "/" and #path <= PATH_MAX
+end
+
+local function is_move(move)
+  return type(move) == "table" and is_path(move.from) and is_path(move.to) and type(move.kind) == "string"
+    and move.kind:find("^make_%l+$") ~= nil
+end
+
 local function is_port(port)
   return math.type(port) == "integer" and port >= 0 and port <= 65535
 end
@@ -418,15 +249,18 @@ function profile.read(made, seen)
     seen:add_capability(name, "learned")
   end
   for _, name in ipairs(list_of(capabilities.ambient or {}, "capabilities.ambient", is_capability)) do
-    seen.ambient[name] = true
+    seen.ambient[name] = seen.capabilities[name] and true
   end
   for path, uses in pairs(table_of(made.paths, "paths")) do
-    if type(path) ~= "string" or path:sub(1, 1) ~= "/" or #path > PATH_MAX then
+    if not is_path(path) then
       fail("paths: '%s' is none that was learned", tostring(path))
     end
     for _, use in ipairs(list_of(uses, "paths", is_use)) do
       seen:add_path(path, use, "learned")
     end
+  end
+  for _, move in ipairs(list_of(made.moves or {}, "moves", is_move)) do
+    seen:add_move(move.kind, move.from, move.to, "learned")
   end
   local tcp = table_of(table_of(made.landlock, "landlock").tcp, "landlock.tcp")
   for _, name in ipairs { "bind", "connect" } do

@@ -81,12 +81,7 @@ local function record_address(watch, who)
   if (address.family == "inet" or address.family == "inet6") and is_stream(call) then
     watch.seen:add_port(call.name, address.port)
   elseif address.family == "unix" and not address.abstract and address.address ~= "" then
-    local found = files.resolve(who, address.address)
-    if found and call.name == "bind" and not found.exists then
-      watch.seen:add_path(found.path, "make_sock", call.name)
-    elseif found and found.exists then
-      watch.seen:add_path(found.path, "look", call.name)
-    end
+    watch.files:record_socket(who, address.address)
   end
 end
 
@@ -137,9 +132,7 @@ local function look(watch, call, entry)
   if entry.paths then
     found = watch.files:record(who)
   elseif entry.descriptor then
-    found[1] = watch.files:record_descriptor(who, function(path)
-      return watch.seen:is_opened(path)
-    end)
+    found[1] = watch.files:record_descriptor(who)
   elseif entry.address then
     record_address(watch, who)
   end
@@ -215,10 +208,17 @@ function methods:watch(c)
   local seen = self:of(name)
   local watch = { name = name, container = c, seen = seen, entries = {}, judge = self.options.judge,
     facts = { low_ports = low_ports(fields), withheld = c.withheld } }
-  watch.files = files.new(function(path, use, call, any)
-    path = path:gsub("/%*$", "/[*]") -- as a pattern has it
-    seen:add_path(any and path .. "/*" or path, use, call.name)
-  end, self.options.every)
+  watch.files = files.new({
+    note = function(path, use, call)
+      seen:add_path(path, use, call.name)
+    end,
+    move = function(kind, from, to, call)
+      seen:add_move(kind, from, to, call.name)
+    end,
+    is_opened = function(path)
+      return seen:is_opened(path)
+    end,
+  }, self.options.every)
   seen:add_start("program")
   for _, capability in ipairs(require("carton.capability").ambient(fields.capabilities)) do
     seen.ambient[capability:gsub("^CAP_", "")] = true

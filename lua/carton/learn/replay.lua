@@ -5,13 +5,12 @@
 local core = require("carton.core")
 local bpf = require("carton.seccomp.bpf")
 local calls = require("carton.learn.calls")
+local files = require("carton.learn.files")
+local landlock_rules = require("carton.learn.rules")
 local capability = require("carton.capability")
 local replay = {}
 
 local MOST <const> = 4096 -- findings
-local DIRECTORY <const> = { make_reg = true, make_dir = true, make_sym = true, make_sock = true, make_fifo = true,
-  make_char = true, make_block = true, remove_file = true, remove_dir = true, refer = true }
-local NOTHING <const> = { look = true, attribute = true }
 
 local methods = {}
 local meta = { __name = "carton.learn.replay", __index = methods }
@@ -163,11 +162,6 @@ end
 
 meta.__close = methods.stop
 
-local function parent_of(path)
-  local parent = path:match("^(.*)/[^/]*$")
-  return (parent == nil or parent == "") and "/" or parent
-end
-
 -- Rights by path of what a field `landlock` says.
 local function rights_by_path(wish)
   local rights = {}
@@ -180,32 +174,30 @@ local function rights_by_path(wish)
   return rights
 end
 
-local function is_granted(rights, path, right)
-  if path:sub(1, 10) == "/proc/self" or path:sub(1, 9) == "/proc/PID" then
-    path = "/proc"
-  elseif DIRECTORY[right] then
-    path = parent_of(path)
-  end
-  while true do
-    if rights[path] and rights[path][right] then
-      return true
-    elseif path == "/" then
-      return false
+-- What of the paths that were seen rules do not allow. What the program makes is not what was there under that name.
+local function compare_paths(name, seen, rights, list)
+  local known = {}
+  landlock_rules.each(seen.paths, function(path, right, where)
+    if not landlock_rules.given(rights, files.unescape(where), known)[right] then
+      local use = seen.paths[path][right]
+      list[#list + 1] = { container = name, kind = "path", call = use.call, path = path, right = right,
+        count = use.count }
     end
-    path = parent_of(path)
+  end)
+  for _, move in pairs(seen.moves) do
+    local real = { kind = move.kind, from = files.unescape(move.from), to = files.unescape(move.to) }
+    local source = files.unescape(landlock_rules.source(seen.paths, move))
+    if #landlock_rules.gained(rights, real, source, known) > 0 then
+      list[#list + 1] = { container = name, kind = "path", call = move.call, path = move.from, to = move.to,
+        right = "refer", count = move.count }
+    end
   end
 end
 
 -- What of an observation a profile does not hold.
 local function compare(name, seen, made, list)
-  local rights = made.landlock and rights_by_path(made.landlock)
-  for path, uses in pairs(rights and seen.paths or {}) do
-    for right, known in pairs(uses) do
-      if not NOTHING[right] and not is_granted(rights, path, right) then
-        list[#list + 1] = { container = name, kind = "path", call = known.call, path = path, right = right,
-          count = known.count }
-      end
-    end
+  if made.landlock then
+    compare_paths(name, seen, rights_by_path(made.landlock), list)
   end
   for _, call in ipairs { "bind", "connect" } do
     local ports = made.landlock and made.landlock.tcp and made.landlock.tcp[call]
@@ -228,8 +220,9 @@ local function compare(name, seen, made, list)
 end
 
 local function text_of(finding)
-  return ("%s\0%s\0%s\0%s\0%s\0%s"):format(finding.container, finding.kind, finding.call or "", finding.path or "",
-    finding.capability or finding.right or "", ("%020d"):format(finding.port or finding.value or 0))
+  return ("%s\0%s\0%s\0%s\0%s\0%s\0%s"):format(finding.container, finding.kind, finding.call or "",
+    finding.path or "", finding.to or "", finding.capability or finding.right or "",
+    ("%020d"):format(finding.port or finding.value or 0))
 end
 
 --- Give what is, or would be, denied.

@@ -35,7 +35,7 @@ local write
 
 -- What stands in a table's first place is said first.
 local ORDER <const> = { "learned", "version", "names", "path", "action", "index", "default", "architectures", "args",
-  "seccomp", "capabilities", "landlock", "drop", "add", "paths", "why" }
+  "seccomp", "capabilities", "landlock", "drop", "add", "paths", "moves", "why" }
 local rank = {}
 for i, name in ipairs(ORDER) do
   rank[name] = i
@@ -116,6 +116,9 @@ text.NOTES = {
   hidden = "a program could not be looked into, as it is not dumpable: its paths are left out",
   unnamed = "system calls were called that have no name here: they are left out",
   paths = "there were more paths than are kept: the rest is left out",
+  moves = "files were renamed or linked to another directory, which this kernel's Landlock forbids: there are no rules",
+  bind = "it bound a port that the kernel had chosen, which differs each time: all ports may be bound",
+  connect = "it connected to a port that the kernel had chosen, which differs each time: all ports may be connected to",
   values = "there were more values of an argument than are kept: the rest is left out",
   ports = "there were more ports than are kept: the rest is left out",
 }
