@@ -245,6 +245,27 @@ describe("carton.learn #userns", function()
     end
   end)
 
+  it("learns a port that the kernel chose as any", function()
+    local learned, status = learn { "payload", "chosen" }
+    assert.equal("chosen 0 \n", status.stdout)
+    assert.equal("chosen 0 \n", run({ "payload", "chosen" }, with(learned)).stdout)
+    assert.same({ "bind", "connect" }, learned.notes)
+    if ABI >= 4 then
+      assert.is_nil(learned.landlock.tcp)
+      learned.landlock.tcp = { bind = { 0 }, connect = { 80 } }
+      local ports = {}
+      for _, finding in ipairs(findings(learned, { "payload", "chosen" })) do
+        ports[finding.call] = finding.port
+      end
+      assert.same({ bind = -1, connect = -1 }, ports)
+    end
+  end)
+
+  it("interrupts no call because a child ends", function()
+    local _, status = learn { "payload", "children" }
+    assert.equal("children 0 \n", status.stdout)
+  end)
+
   it("pins the arguments that say what a call is about", function()
     local learned = learn { "payload", "sockets" }
     assert.same({ 1, 2 }, names_of(learned).socket)

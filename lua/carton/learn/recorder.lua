@@ -11,7 +11,9 @@ local recorder = {}
 
 local CLONE_THREAD <const> = 0x10000
 local LOW_PORTS <const> = 1024
-local PORT_START <const> = "net.ipv4.ip_unprivileged_port_start"
+local PORT_START <const>, PORT_RANGE <const> = "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_port_range"
+local RANGE <const> = "32768 60999" -- from which the kernel chooses: ip(7)
+local SIGCHLD <const>, SA_RESTART <const> = 17, 0x10000000
 local SOL_SOCKET <const>, SO_TYPE <const>, SOCK_STREAM <const> = 1, 3, 1
 
 local methods = {}
@@ -26,7 +28,7 @@ local originals = setmetatable({}, { __mode = "k" })
 -- @treturn recorder
 function recorder.new(options)
   options = options or {}
-  local self = setmetatable({ options = options, observations = {} }, meta)
+  local self = setmetatable({ options = options, observations = {}, ports = {} }, meta)
   local container = require("carton.container")
   self.before = container.observer
   container.observer = function(c)
@@ -53,25 +55,68 @@ function methods:of(name)
   return self.observations[name]
 end
 
--- The first port that takes no capability.
-local function low_ports(fields)
+-- A parameter of the network that a container is in.
+local function sysctl_of(fields, name, default)
   local shared = fields.network == "host" or (fields.namespaces and fields.namespaces.net == "host")
-  local text = fields.sysctl and fields.sysctl[PORT_START]
+  local text = fields.sysctl and fields.sysctl[name]
   if shared then
-    local file <close> = io.open("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    local file <close> = io.open("/proc/sys/" .. name:gsub("%.", "/"))
     text = file and file:read("l")
   end
-  return tonumber(text) or LOW_PORTS
+  return text or default
+end
+
+-- The ports from which the kernel chooses.
+local function range_of(fields)
+  local low, high = tostring(sysctl_of(fields, PORT_RANGE, RANGE)):match("(%d+)%s+(%d+)")
+  return tonumber(low) or 1, tonumber(high) or 65535
+end
+
+-- Look at a socket of the caller; nil: there is nobody to ask.
+local function with_socket(call, ask)
+  local ok, socket = pcall(require, "posix.sys.socket")
+  if not ok then
+    return nil
+  end
+  local descriptor <close> = call:descriptor(call.args[1])
+  return ask(socket, descriptor:fileno())
 end
 
 local function is_stream(call)
-  local ok, socket = pcall(require, "posix.sys.socket")
-  if not ok then
-    return true -- nobody to ask
-  end
-  local descriptor <close> = call:descriptor(call.args[1])
-  local kind = socket.getsockopt(descriptor:fileno(), SOL_SOCKET, SO_TYPE)
+  local kind = with_socket(call, function(socket, fd)
+    return (socket.getsockopt(fd, SOL_SOCKET, SO_TYPE))
+  end)
   return kind == nil or kind == SOCK_STREAM
+end
+
+-- Ports of the caller's network: those that were asked for by number, and those that the kernel chose.
+local function ports_of(watch, who)
+  local network = who:link("ns/net") or ""
+  watch.ports[network] = watch.ports[network] or { asked = {}, chosen = {} }
+  return watch.ports[network]
+end
+
+-- A program that asks which port it has, has not asked for it: where it uses the number, any port is meant.
+local function record_name(watch, who)
+  local address = is_stream(who.call) and with_socket(who.call, function(socket, fd)
+    return (socket.getsockname(fd))
+  end)
+  local port = type(address) == "table" and math.tointeger(address.port)
+  local ports = ports_of(watch, who)
+  if port and port >= watch.low and port <= watch.high and not ports.asked[port] then
+    ports.chosen[port] = true
+  end
+end
+
+local function record_port(watch, who, port)
+  local ports, call = ports_of(watch, who), who.call.name
+  if ports.chosen[port] then
+    watch.seen:add_port(call, calls.CHOSEN)
+    watch.seen:add_note(call)
+  else
+    watch.seen:add_port(call, port)
+    ports.asked[port] = ports.asked[port] or call == "bind"
+  end
 end
 
 -- A socket's address: a port, or a path.
@@ -79,9 +124,24 @@ local function record_address(watch, who)
   local call = who.call
   local address = call:sockaddr(2, 3)
   if (address.family == "inet" or address.family == "inet6") and is_stream(call) then
-    watch.seen:add_port(call.name, address.port)
+    record_port(watch, who, address.port)
   elseif address.family == "unix" and not address.abstract and address.address ~= "" then
     watch.files:record_socket(who, address.address)
+  end
+end
+
+-- A call that waits to be looked at is interrupted by a signal that has a handler, and fails with EINTR, which close(2)
+-- or fork(2) never do otherwise: shells, whose handler of SIGCHLD lacks SA_RESTART, then lose a pipe. So it gets one,
+-- which changes nothing for what waits for signals: sigsuspend(2), poll(2), select(2). See signal(7).
+local function restart(call)
+  if call.args[1] ~= SIGCHLD or call.args[2] == 0 then
+    return
+  end
+  local format = (call.arch == "i386" or call.arch == "arm") and "=I4" or "=I8"
+  local size = string.packsize(format)
+  local handler, flags = string.unpack(format .. format:sub(2), call:bytes(2, 2 * size))
+  if handler > 1 and flags & SA_RESTART == 0 then -- neither SIG_DFL nor SIG_IGN
+    call:write(2, string.pack(format, flags | SA_RESTART), size)
   end
 end
 
@@ -93,8 +153,8 @@ local function entry_of(watch, call)
     local name = call.name
     entry = { name = name, pin = calls.pinned[name], paths = calls.paths[name] ~= nil, needs = needs.is_known(name),
       descriptor = calls.descriptors[name] ~= nil, moving = calls.moving[name],
-      address = name == "bind" or name == "connect" }
-    entry.deep = entry.paths or entry.needs or entry.descriptor or entry.address
+      address = name == "bind" or name == "connect", own_name = name == "getsockname", signal = name == "rt_sigaction" }
+    entry.deep = entry.paths or entry.needs or entry.descriptor or entry.address or entry.own_name or entry.signal
     watch.entries[key] = entry
     watch.seen:add_architecture(call.arch)
     if calls.mounting[name] then
@@ -135,6 +195,10 @@ local function look(watch, call, entry)
     found[1] = watch.files:record_descriptor(who)
   elseif entry.address then
     record_address(watch, who)
+  elseif entry.own_name then
+    record_name(watch, who)
+  elseif entry.signal then
+    restart(call)
   end
   if entry.needs then
     needs.ask(who, found)
@@ -207,7 +271,9 @@ function methods:watch(c)
   local name = c.name or observation.UNNAMED
   local seen = self:of(name)
   local watch = { name = name, container = c, seen = seen, entries = {}, judge = self.options.judge,
-    facts = { low_ports = low_ports(fields), withheld = c.withheld } }
+    ports = self.ports, facts = { withheld = c.withheld,
+      low_ports = tonumber(sysctl_of(fields, PORT_START)) or LOW_PORTS } }
+  watch.low, watch.high = range_of(fields)
   watch.files = files.new({
     note = function(path, use, call)
       seen:add_path(path, use, call.name)
