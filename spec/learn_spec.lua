@@ -617,6 +617,18 @@ describe("carton learn #userns", function()
     end
   end)
 
+  it("gives the status of the program when nothing is denied", function()
+    local path, out = recipe_of("exit 3"), helper.tmpdir() .. "/p.lua"
+    helper.carton("learn", "-o", out, path)
+    for _, how in ipairs { {}, { "--enforce" } } do
+      local args = table.move(how, 1, #how, 4, { "learn", "--replay", out })
+      args[#args + 1] = path
+      local result = helper.carton(table.unpack(args))
+      assert.equal("", result.stdout)
+      assert.equal(3, result.code, result.stderr)
+    end
+  end)
+
   it("refuses, by name, what does not go together", function()
     local path = recipe_of("true")
     for message, args in pairs {

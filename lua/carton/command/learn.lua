@@ -11,7 +11,8 @@ learn.options = {
   { "--oci", arg = "FILE.json", help = "write it as a seccomp profile of the OCI runtime specification, with its "
     .. "capabilities" },
   { "--merge", arg = "OLD.lua", many = true, help = "add what another learned profile allows" },
-  { "--replay", arg = "PROFILE.lua", help = "write nothing; print what that profile would deny; 1 if anything" },
+  { "--replay", arg = "PROFILE.lua", help = "write nothing; print what that profile would deny; 1 if anything, "
+    .. "otherwise the status of what was run" },
   { "--enforce", help = "with --replay: really deny it" },
   { "--limit", arg = "N", help = "keep so many paths of each container (4096)" },
   { "--json", help = "print the summary, or what would be denied, as JSON" },
@@ -154,9 +155,11 @@ local function finding_text(finding)
   if finding.kind == "container" then
     what = "there is no profile for it"
   elseif finding.kind == "path" then
-    what = ("%s %s (%s)"):format(finding.call, quote(finding.path, true), finding.right)
+    what = ("%s %s%s (%s)"):format(finding.call, quote(finding.path, true),
+      finding.to and " to " .. quote(finding.to, true) or "", finding.right)
   elseif finding.kind == "port" then
-    what = ("%s port %d"):format(finding.call, finding.port)
+    what = finding.port < 0 and finding.call .. " a port that the kernel had chosen"
+      or ("%s port %d"):format(finding.call, finding.port)
   elseif finding.kind == "capability" then
     what = ("%s (capability %s)"):format(finding.call, finding.capability)
   elseif finding.value then
@@ -187,7 +190,7 @@ local function replay(values, operands)
   end
   say(#findings == 0 and "nothing is denied" or plural(#findings, "thing") .. (values.enforce and " denied"
     or " would be denied"), code ~= 0 and ("; it ended with %d"):format(code) or "")
-  return #findings == 0 and 0 or 1
+  return #findings == 0 and code or 1
 end
 
 function learn.run(argv)
