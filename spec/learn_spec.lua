@@ -399,6 +399,18 @@ describe("carton.learn #userns", function()
       nofollow = true } } }, { read = profile.landlock(seen, 6).read, rules = profile.landlock(seen, 6).rules })
   end)
 
+  for _, program in ipairs(learned_programs.programs) do
+    if program.quick then
+      it("lets pass: " .. program.name, function()
+        local lacking = learned_programs.lacks(program)
+        if lacking then
+          return pending(lacking .. " is not installed")
+        end
+        learned_programs.check(program)
+      end)
+    end
+  end
+
   it("writes the same bytes for the same run", function()
     local script = sh("echo x > /tmp/f; cat /etc/passwd; ls /; id")
     local first = carton.learn.text { container = learn(script) }

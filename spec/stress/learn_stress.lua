@@ -1,0 +1,25 @@
+-- SPDX-License-Identifier: MIT
+
+-- What was learned of real programs lets them pass.
+local helper = require("spec.helper")
+local learned = require("spec.learned")
+
+describe("carton.learn of real programs #stress", function()
+  teardown(helper.cleanup)
+
+  it("merges in any order, step by step as at once", function()
+    for seed = 1000, 3000 do
+      learned.check_merge(seed)
+    end
+  end)
+
+  for _, program in ipairs(learned.programs) do
+    it("lets pass: " .. program.name, function()
+      local lacking = learned.lacks(program)
+      if lacking then
+        return pending(lacking .. " is not installed")
+      end
+      learned.check(program)
+    end)
+  end
+end)
