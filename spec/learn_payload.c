@@ -322,12 +322,12 @@ static long test_made(void)
 /* Files without a name get one: here, in another directory, through the descriptor itself. */
 static long test_nameless(void)
 {
-	static const char *const names[] = {"/srv/one/new", "/srv/two/new", "/srv/one/also"};
+	static const char *const names[] = {"/work/one/new", "/work/two/new", "/work/one/also"};
 	char name[64];
 	long r = 0;
 
 	for (int i = 0; i < 3; i++) {
-		int fd = open("/srv/one", O_TMPFILE | O_RDWR, 0600);
+		int fd = open("/work/one", O_TMPFILE | O_RDWR, 0600);
 
 		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 		r |= write(fd, "abc", 3) != 3 || ftruncate(fd, 1);
@@ -341,19 +341,21 @@ static long test_nameless(void)
 /* What is renamed and linked from one directory to another. */
 static long test_moves(void)
 {
-	return rename("/srv/one/file", "/srv/two/file") | close(open("/srv/two/file", O_WRONLY)) |
-	       link("/srv/one/other", "/srv/two/other") | truncate("/srv/two/other", 0) |
-	       rename("/srv/one/link", "/srv/two/link") | rename("/srv/one/sub", "/srv/two/sub") |
-	       close(open("/srv/two/sub/file", O_WRONLY)) |
-	       syscall(SYS_renameat2, AT_FDCWD, "/srv/one/a", AT_FDCWD, "/srv/two/b", 2) |
-	       close(open("/srv/two/b/new", O_CREAT | O_WRONLY, 0600)) |
-	       close(open("/srv/one/a", O_WRONLY));
+	return rename("/work/one/file", "/work/two/file") |
+	       close(open("/work/two/file", O_WRONLY)) |
+	       link("/work/one/other", "/work/two/other") | truncate("/work/two/other", 0) |
+	       rename("/work/one/link", "/work/two/link") |
+	       rename("/work/one/sub", "/work/two/sub") |
+	       close(open("/work/two/sub/file", O_WRONLY)) |
+	       syscall(SYS_renameat2, AT_FDCWD, "/work/one/a", AT_FDCWD, "/work/two/b", 2) |
+	       close(open("/work/two/b/new", O_CREAT | O_WRONLY, 0600)) |
+	       close(open("/work/one/a", O_WRONLY));
 }
 
 /* Another mount is no place to move a file to, whoever looks. */
 static long test_across(void)
 {
-	return rename("/srv/one/file", "/tmp/file") == -1 && errno == EXDEV ? 0 : 1;
+	return rename("/work/one/file", "/tmp/file") == -1 && errno == EXDEV ? 0 : 1;
 }
 
 /* Ports that the kernel chose are asked for, and used by their numbers. */
@@ -392,6 +394,101 @@ static long test_children(void)
 	return r;
 }
 
+static const char *some_path(unsigned int *seed, char *path, size_t size)
+{
+	static const char *const places[] = {"/work/one", "/work/two", "/work/one/sub", "/work",
+	                                     "/tmp"};
+	static const char *const names[] = {"file", "other", "link", "sub", "a",
+	                                    "b",    "c/d",   "a/e",  "c"};
+
+	snprintf(path, size, "%s/%s", places[rand_r(seed) % 5], names[rand_r(seed) % 9]);
+	return path;
+}
+
+static long tmpfile_to(const char *directory, const char *path)
+{
+	char name[64];
+	int fd = open(directory, O_TMPFILE | O_RDWR, 0600);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	r = linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+	close(fd);
+	return r;
+}
+
+static long open_with(const char *path, int flags)
+{
+	int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	return fd < 0 ? fd : close(fd);
+}
+
+/* Calls about files that chance gives, and what each gave. */
+static int chance(unsigned int seed)
+{
+	char p[64], q[64];
+
+	for (int i = 0; i < 60; i++) {
+		int what = (int)(rand_r(&seed) % 17);
+		long r = -1;
+
+		some_path(&seed, p, sizeof(p));
+		some_path(&seed, q, sizeof(q));
+		switch (what) {
+		case 0:
+			r = open_with(p, O_RDONLY);
+			break;
+		case 1:
+			r = open_with(p, O_WRONLY);
+			break;
+		case 2:
+		case 3:
+			r = open_with(p, O_WRONLY | O_CREAT);
+			break;
+		case 4:
+			r = open_with(p, O_RDWR | O_CREAT | O_TRUNC);
+			break;
+		case 5:
+			r = open_with(p, O_RDWR | O_CREAT | O_EXCL);
+			break;
+		case 6:
+		case 7:
+			r = mkdir(p, 0755);
+			break;
+		case 8:
+			r = rmdir(p);
+			break;
+		case 9:
+			r = unlink(p);
+			break;
+		case 10:
+		case 11:
+			r = rename(p, q);
+			break;
+		case 12:
+			r = link(p, q);
+			break;
+		case 13:
+			r = symlink(q, p);
+			break;
+		case 14:
+			r = syscall(SYS_renameat2, AT_FDCWD, p, AT_FDCWD, q, 2);
+			break;
+		case 15:
+			r = truncate(p, 1);
+			break;
+		case 16:
+			r = tmpfile_to(p, q);
+			break;
+		}
+		printf("%d %s %s: %s\n", what, p, q, r < 0 ? strerrorname_np(errno) : "0");
+	}
+	return 0;
+}
+
 int main(int argc, char *argv[])
 {
 #define TEST(name)                                                                                 \
@@ -413,6 +510,8 @@ int main(int argc, char *argv[])
 	for (size_t i = 0; argc > 1 && i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (strcmp(argv[1], tests[i].name) == 0)
 			return tell(argv[1], tests[i].run());
+	if (argc > 2 && strcmp(argv[1], "chance") == 0)
+		return chance((unsigned int)atoi(argv[2]));
 	if (argc > 1 && strcmp(argv[1], "getppid") == 0)
 		return tell("getppid", syscall(SYS_getppid));
 	return 1;

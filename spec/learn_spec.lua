@@ -168,6 +168,8 @@ describe("carton.learn #userns", function()
     seen:add_path("/data/new/file", "write_file", "openat")
     seen:add_path("/data/old", "remove_file", "unlink")
     seen:add_path("/data/old", "read_file", "openat")
+    seen:add_path("/data/dir", "remove_dir", "rmdir")
+    seen:add_path("/data/dir/file", "truncate", "truncate")
     seen:add_path("/usr/bin/tool", "execute", "execve")
     seen:add_path("/usr/bin/other", "look", "stat")
     local wish = profile.landlock(seen, 6)
@@ -175,7 +177,9 @@ describe("carton.learn #userns", function()
     assert.is_nil(words(wish.read):find("many", 1, true))
     assert.same({ "/usr/bin/tool" }, wish.execute)
     assert.same({
-      { path = "/data", access = { "make_dir", "make_reg", "remove_file", "write_file" }, nofollow = true },
+      { path = "/data", access = { "make_dir", "make_reg", "remove_dir", "remove_file", "write_file" },
+        nofollow = true },
+      { path = "/data/dir/file", access = { "truncate" }, optional = true, nofollow = true },
       { path = "/data/old", access = { "read_file" }, optional = true, nofollow = true },
       { path = "/usr/share/many", access = { "read_file" }, nofollow = true } }, wish.rules)
     seen:add_note("mounts")
@@ -209,13 +213,18 @@ describe("carton.learn #userns", function()
     assert.same({ "moves" }, notes)
   end)
 
-  -- /srv with directories to move things between, anew for each run
+  -- /work with directories to move things between, anew for each run
   local function places()
     local dir = helper.tmpdir()
-    assert(os.execute(("cd '%s' && mkdir -p one/sub one/a two && touch one/file one/other one/sub/file two/b && "
-      .. "ln -s file one/link && chmod -R a+rwX ."):format(dir)))
-    return { mounts = { { type = "tmpfs", target = "/tmp" }, dir .. ":/srv" } }
+    assert(os.execute(("cd '%s' && %s"):format(dir, learned_programs.places)))
+    return { mounts = { { type = "tmpfs", target = "/tmp" }, dir .. ":/work" } }
   end
+
+  it("lets calls about files pass that chance gives", function()
+    for _, seed in ipairs { 1, 149 } do
+      learned_programs.check_chance(root(), seed)
+    end
+  end)
 
   it("learns what renames, links and files without a name take", function()
     for _, what in ipairs { "moves", "nameless", "across" } do
@@ -224,10 +233,10 @@ describe("carton.learn #userns", function()
       assert.equal(what .. " 0 \n", run({ "payload", what }, with(learned, places())).stdout)
       assert.same({}, findings(learned, { "payload", what }, places()))
       if what == "across" then
-        assert.same({ "look" }, learned.paths["/srv/one/file"])
+        assert.same({ "look" }, learned.paths["/work/one/file"])
       elseif what == "moves" and ABI > 1 then
         for _, rule in ipairs(learned.landlock.rules) do -- a right less where things move from
-          if rule.path == "/srv/one" then
+          if rule.path == "/work/one" then
             rule.access = { "remove_file", "remove_dir", "refer", "make_reg" }
           end
         end
@@ -238,8 +247,8 @@ describe("carton.learn #userns", function()
           for _, finding in ipairs(denied) do
             told[("%s %s %s"):format(finding.path, finding.to, finding.right)] = finding.call
           end
-          assert.equal("rename", told["/srv/one/sub /srv/two/sub refer"])
-          assert.equal("renameat2", told["/srv/one/a /srv/two/b refer"])
+          assert.equal("rename", told["/work/one/sub /work/two/sub refer"])
+          assert.equal("renameat2", told["/work/one/a /work/two/b refer"])
         end
       end
     end

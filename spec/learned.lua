@@ -24,8 +24,8 @@ learned.programs = {
     echo z > out/own; cp -rl in out/copy; ln in/g out/g; cat out/copy/f out/g out/own; ls in out out/copy]] },
   { name = "names like patterns", quick = true, setup = [==[
     mkdir 'd*' '[d]'; echo a > 'd*/*'; echo b > 'd*/[*]'; echo c > '[d]/?'; printf d > 'q"\
-']==], run = [==[
-    cat 'd*/*' 'd*/[*]' '[d]/?' q*; echo e > 'd*/[[*]]'; mv '[d]/?' 'd*/'; ls 'd*' '[d]']==] },
+'; echo g > 'g (deleted)']==], run = [==[
+    cat 'g (deleted)'; cat 'd*/*' 'd*/[*]' '[d]/?' q*; echo e > 'd*/[[*]]'; mv '[d]/?' 'd*/'; ls 'd*' '[d]']==] },
   { name = "many names, used as directories", quick = true, run = [[
     for i in 1 2 3 4 5 6 7 8 9; do mkdir d$i; mkdir d$i/e; echo $i > d$i/e/f; done
     cat d*/e/f; mv d1/e/f d2/e/g; cd d3/e && cat f && cd ../.. && rm d4/e/f && rmdir d4/e d4 && ls d2/e]] },
@@ -138,7 +138,8 @@ local function run(program, fields)
   assert(os.execute(("cd '%s' && umask 022 && { %s\n}"):format(work, program.setup or ":")))
   posix.chmod(work, "rwxrwxrwx")
   local all = { rootfs = carton.rootfs.host(), args = { "sh", "-c", program.run }, cwd = "/work", stdin = "null",
-    stdout = "capture", stderr = "capture", timeout = 120, mounts = { work .. ":/work" },
+    stdout = "capture", stderr = "capture", timeout = 120, mounts = { { type = "tmpfs", target = "/tmp" },
+      work .. ":/work" },
     env = { PATH = PATH, LC_ALL = "C" } }
   for key, value in pairs(fields or {}) do
     all[key] = value
@@ -167,6 +168,41 @@ function learned.check(program)
     local replay <close> = carton.learn.replay({ container = profile }, { enforce = enforce })
     assert.equal(first, run(program))
     assert.same({}, replay:findings())
+  end
+end
+
+-- The payload of learn_spec.lua with calls about files that chance gives.
+local function chance(rootfs, seed, fields)
+  local all = { rootfs = rootfs, args = { "payload", "chance", tostring(seed) } }
+  for key, value in pairs(fields or {}) do
+    all[key] = value
+  end
+  return run({ setup = learned.places }, all)
+end
+
+--- What the directory is made of in which the payload moves things.
+learned.places = "mkdir -p one/sub one/a two && touch one/file one/other one/sub/file two/b && ln -s file one/link && "
+  .. "chmod -R a+rwX ."
+
+--- Learn from two runs of calls that chance gives, and hold each to its profile and to that of both.
+function learned.check_chance(rootfs, seed)
+  local first, made, names = {}, {}, { "seccomp", "capabilities", "landlock" }
+  for i = 1, 2 do
+    local recording <close> = carton.learn.record()
+    first[i] = chance(rootfs, seed + i - 1)
+    made[i] = recording:profiles()
+  end
+  for i = 1, 2 do
+    for what, profile in pairs { own = carton.learn.merge(made[i]), both = carton.learn.merge(made[1], made[2]) } do
+      local fields = {}
+      for _, name in ipairs(names) do
+        fields[name] = profile.container[name]
+      end
+      assert.equal(first[i], chance(rootfs, seed + i - 1, fields), ("seed %d: %s"):format(seed + i - 1, what))
+      local replay <close> = carton.learn.replay(profile)
+      chance(rootfs, seed + i - 1)
+      assert.same({}, replay:findings(), ("seed %d: %s"):format(seed + i - 1, what))
+    end
   end
 end
 

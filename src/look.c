@@ -83,7 +83,9 @@ static int look_at(int fd, struct look *look, size_t head)
 	if (look->path_length < 0)
 		return -errno;
 	cut_deleted(look);
-	if (head && S_ISREG(look->st.st_mode)) {
+	if (head && S_ISLNK(look->st.st_mode)) {
+		look->head_length = readlinkat(fd, "", look->head, head);
+	} else if (head && S_ISREG(look->st.st_mode)) {
 		int file = open(name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 		if (file >= 0) {
@@ -135,7 +137,8 @@ Look at a file as the caller sees it, without opening it.
 @tparam int pid
 @tparam string path from the caller's root
 @tparam[opt=false] boolean nofollow do not follow a link that it ends in
-@tparam[opt=0] int head so many of a regular file's first bytes are read, up to 4096
+@tparam[opt=0] int head so many of a regular file's first bytes, or of what a link holds, are read,
+up to 4096
 @treturn ?table nil when it can't be; `{ path = (without links, from the root of its mount
 namespace), type =, mode = (a number), uid =, gid =, mount = (the mount's id, from Linux 5.8),
 head = }`; ids are as the recipe's user namespace has them

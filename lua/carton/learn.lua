@@ -6,9 +6,10 @@
 -- answered as if nobody had looked: what the container's own profile denies stays denied. It takes no privilege. What
 -- the recipe answers itself with `on_syscall` is answered so.
 --
--- A profile is `seccomp`, `capabilities` and `landlock` as of `carton.container`, and `paths`: each with its uses, in
--- the words that Landlock has for rights, `look` and `attribute`. How paths become rules, `carton.learn.profile` says;
--- which argument of a call is pinned, `carton.learn.calls`; how capabilities are told, `carton.learn.needs`.
+-- A profile is `seccomp`, `capabilities` and `landlock` as of `carton.container`; `paths`: each with its uses, in the
+-- words that Landlock has for rights, `look` and `attribute`; and `moves`: renames and links from one directory to
+-- another. How paths become rules, `carton.learn.rules` says; which argument of a call is pinned, `carton.learn.calls`;
+-- how capabilities are told, `carton.learn.needs`.
 --
 -- An asked call takes some 100 microseconds, a path that is new, or a file that is made, a few hundred.
 --

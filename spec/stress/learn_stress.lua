@@ -13,6 +13,15 @@ describe("carton.learn of real programs #stress", function()
     end
   end)
 
+  it("lets calls about files pass that chance gives", function()
+    local rootfs = helper.rootfs(true)
+    assert(os.execute(("cc -static -O1 -pthread -D_GNU_SOURCE -o '%s/bin/payload' spec/learn_payload.c")
+      :format(rootfs)))
+    for seed = 1000, 1200, 2 do
+      learned.check_chance(rootfs, seed)
+    end
+  end)
+
   for _, program in ipairs(learned.programs) do
     it("lets pass: " .. program.name, function()
       local lacking = learned.lacks(program)

@@ -21,6 +21,7 @@ local O_DIRECTORY <const> = { x86_64 = 0x10000, i386 = 0x10000, aarch64 = 0x4000
 local O_NOFOLLOW <const> = { x86_64 = 0x20000, i386 = 0x20000, aarch64 = 0x8000, arm = 0x8000 }
 local S_IFMT <const> = 0xf000
 local HEAD <const> = 4096
+local LINKS <const> = 8
 local KNOWN_MAX <const> = 4096
 local R <const>, W <const>, X <const> = 4, 2, 1
 
@@ -190,9 +191,10 @@ end
 -- @tparam ?int dirfd where it begins
 -- @tparam[opt=false] boolean nofollow a link that it ends in is meant itself
 -- @tparam[opt=false] boolean head with its first bytes
+-- @tparam[opt=0] int links that were followed to places where nothing is
 -- @treturn ?table `{ path =, exists =, type =, mode =, uid =, gid =, mount =, head = }`, of an open file without a name
 --   with `gone`; nil: there is no such path
-function files.resolve(who, text, dirfd, nofollow, head)
+function files.resolve(who, text, dirfd, nofollow, head, links)
   if text:sub(1, 1) ~= "/" then
     local base = who:link((dirfd or AT_FDCWD) == AT_FDCWD and "cwd" or "fd/" .. dirfd)
     if not base or base:sub(1, 1) ~= "/" then
@@ -223,6 +225,12 @@ function files.resolve(who, text, dirfd, nofollow, head)
   end
   if why ~= "ENOENT" then
     return nil
+  end
+  links = links or 0
+  local link = not nofollow and links < LINKS and look(who, text, true, HEAD)
+  if link and link.type == "link" and link.head then -- to what is not there, and is made there
+    local directory = link.head:sub(1, 1) == "/" and "" or directory_of(inside(who, link.path))
+    return files.resolve(who, directory .. "/" .. link.head, nil, false, head, links + 1)
   end
   local parent, name = text:gsub("/+$", ""):match("^(.*)/([^/]+)$")
   if not name or name == "." or name == ".." then
