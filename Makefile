@@ -134,14 +134,22 @@ $(BUILD)/attack/loader: spec/attack/loader.c
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -Os -ffreestanding -fno-stack-protector \
 		-nostdlib -static-pie -s -o $@ $<
 
-.PHONY: stress fuzz run-fuzz
-stress: all $(addprefix $(BUILD)/stress/,inject witness starve) ## inject faults, thousands of launches, bombs; STRESS_STEP=9 does a ninth
+.PHONY: stress run-stress fuzz run-fuzz
+stress: ## inject faults, thousands of launches and filters, bombs; STRESS_STEP=9 does a ninth
+	$(Q).ci/deps build test
+	$(Q)$(MAKE) --no-print-directory run-stress
+
+run-stress: all $(addprefix $(BUILD)/stress/,inject witness starve libseccomp)
 	$(Q)eval "$$($(MAKE) -s env)" && CARTON_PROGRAM=$(CURDIR)/$(program) BUILD=$(BUILD) \
 		$(LUA) "$$(command -v busted)" --pattern=_stress $(ARGS) spec/stress
 
 $(BUILD)/stress/inject: spec/stress/inject.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -o $@ $<
+
+$(BUILD)/stress/libseccomp: spec/stress/libseccomp.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -o $@ $< -lseccomp
 
 $(BUILD)/stress/witness: spec/stress/witness.c
 	@mkdir -p $(@D)

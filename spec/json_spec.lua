@@ -2,7 +2,8 @@
 -- JSON as it is written: every value, every byte, the same text at each run; another reader agrees.
 local cjson = require("cjson")
 local carton = require("carton")
-local encode = require("carton.json").encode
+local encode, decode = require("carton.json").encode, require("carton.json").decode
+local helper = require("spec.helper")
 
 describe("json.encode", function()
   it("writes simple values", function()
@@ -65,5 +66,39 @@ describe("json.encode", function()
     assert.equal('"<function>"', encode(print))
     local null <close> = carton.exec.null()
     assert.matches('^"<carton%.[%w.]+>"$', encode(null))
+  end)
+end)
+
+describe("json.decode", function()
+  it("reads what another reader reads", function()
+    for _, text in ipairs { "[]", "{}", " [ 1 , -2.5e3,\n0.1, true,\tfalse, {\"a\": {\"b\": [[]]}} ] ", '""', '"x"',
+      '"\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00\127é"', "-0", "12", '{"": 0, "a b": "c"}' } do
+      assert.same(cjson.decode(text), decode(text))
+    end
+  end)
+  it("loses no digit of an integer", function()
+    for _, number in ipairs { math.maxinteger, math.mininteger, (1 << 53) + 1, -1, 0 } do
+      local read = decode(tostring(number))
+      assert.equal(number, read)
+      assert.equal("integer", math.type(read))
+    end
+    assert.equal("float", math.type(decode("1.0")))
+    assert.same({ "18446744073709551608", "9223372036854775808" },
+      decode("[18446744073709551608, 9223372036854775808]"))
+  end)
+  it("leaves members out that are null", function()
+    assert.same({ b = 1 }, decode('{"a": null, "b": 1}'))
+    assert.is_nil(decode("null"))
+  end)
+  it("refuses everything else, and says where", function()
+    for text, why in pairs { [""] = "no value at byte 1", ["[1,]"] = "no value at byte 4", ["[1 2]"] = "'%]' or ','",
+      ["[01]"] = "leading zero", ["0x10"] = "something after", ["nan"] = "no value", ["1."] = "something after",
+      ["[null]"] = "null in a list", ['{"a":1,"a":2}'] = "there twice at byte 8", ['{"a":null,"a":2}'] = "there twice",
+      ["{a:1}"] = "a name expected", ['{"a" 1}'] = "':' expected", ['"x'] = "without an end", ['"\n"'] = "control",
+      ['"\\x"'] = "an escape", ['"\\ud800"'] = "an escape", ['"\\ud800\\u0041"'] = "surrogate",
+      ['"\\ude00"'] = "surrogate", [("["):rep(100)] = "too deep", ["1 1"] = "something after", ["truee"] = "no value",
+      ["'x'"] = "no value", ["+1"] = "no value" } do
+      assert.matches(why, helper.raises(decode, text))
+    end
   end)
 end)

@@ -25,7 +25,7 @@ describe("an OCI profile", function()
       { names = { "read", "write", "of_a_newer_kernel" }, action = "SCMP_ACT_ALLOW" },
       { names = { "ioctl" }, action = "SCMP_ACT_ALLOW" },
       { names = { "ioctl" }, action = "SCMP_ACT_ERRNO", errnoRet = 1, args = {
-        { index = 1, value = 0x5412, op = "SCMP_CMP_EQ" } } },
+        { index = 1, value = 0x5412, op = "SCMP_CMP_EQ" } } }, -- which has no effect
       { names = { "clone" }, action = "SCMP_ACT_ALLOW", args = {
         { index = 0, value = 0x7e020000, valueTwo = 0, op = "SCMP_CMP_MASKED_EQ" } },
         excludes = { caps = { "CAP_SYS_ADMIN" }, arches = { "s390x" } } },
@@ -54,12 +54,88 @@ describe("an OCI profile", function()
     assert.equal("allow", answer(profile, "bpf", {}, {}, "aarch64"))
     assert.equal("allow", answer(profile, "read", {}, {}, "i386"))
   end)
-  it("has the narrower rule go first", function()
-    assert.equal("errno EPERM", answer(profile, "ioctl", { 0, 0x5412 }))
-    assert.equal("allow", answer(profile, "ioctl", { 0, 0x5413 }))
+  local function oci_of(default, ...)
+    return { defaultAction = default, architectures = { "SCMP_ARCH_X86_64", "SCMP_ARCH_X86" }, syscalls = { ... } }
+  end
+  local function rule_of(name, action, ...)
+    return { names = { name }, action = "SCMP_ACT_" .. action, args = { ... } }
+  end
+  local function test_of(op, value, second, index)
+    return { index = index or 0, op = "SCMP_CMP_" .. op, value = value, valueTwo = second }
+  end
+  it("has an unconditional rule win over those with arguments, wherever it stands", function()
+    local open, narrow = rule_of("ioctl", "ALLOW"), rule_of("ioctl", "ERRNO", test_of("EQ", 5))
+    assert.equal("allow", answer(oci_of("SCMP_ACT_KILL", open, narrow), "ioctl", { 5 }))
+    assert.equal("allow", answer(oci_of("SCMP_ACT_KILL", narrow, open), "ioctl", { 5 }))
+    open, narrow = rule_of("ioctl", "ERRNO"), rule_of("ioctl", "ALLOW", test_of("EQ", 5))
+    assert.equal("errno EPERM", answer(oci_of("SCMP_ACT_KILL", open, narrow), "ioctl", { 5 }))
+    assert.equal("errno EPERM", answer(oci_of("SCMP_ACT_KILL", narrow, open), "ioctl", { 5 }))
+    -- runc leaves out what says the same as the default
+    assert.equal("allow", answer(oci_of("SCMP_ACT_ERRNO", open, narrow), "ioctl", { 5 }))
+    assert.equal("errno EPERM", answer(oci_of("SCMP_ACT_ERRNO", open, narrow), "ioctl", { 6 }))
+    assert.equal("errno EPERM", answer(oci_of("SCMP_ACT_KILL", open, rule_of("ioctl", "TRAP")), "ioctl"))
+  end)
+  it("has the strictest of overlapping rules decide", function()
+    local wish = oci_of("SCMP_ACT_LOG", rule_of("ioctl", "ALLOW", test_of("GE", 5)), rule_of("ioctl", "ERRNO",
+      test_of("GE", 6)), rule_of("ioctl", "KILL_PROCESS", test_of("GE", 7)))
+    for value, action in pairs { [4] = "log", [5] = "allow", [6] = "errno EPERM", [7] = "kill" } do
+      assert.equal(action, answer(wish, "ioctl", { value }))
+    end
+  end)
+  it("ignores bits of valueTwo that are not in the mask", function()
+    local wish = oci_of("SCMP_ACT_ALLOW", rule_of("ioctl", "ERRNO", test_of("MASKED_EQ", 0xff, 0x105)))
+    assert.equal("errno EPERM", answer(wish, "ioctl", { 5 }))
+    assert.equal("allow", answer(wish, "ioctl", { 6 }))
+    wish = oci_of("SCMP_ACT_ALLOW", rule_of("ioctl", "ERRNO", test_of("MASKED_EQ", 0, 5)))
+    assert.equal("errno EPERM", answer(wish, "ioctl", { 6 }))
+  end)
+  it("closes the ways past a rule that 32-bit programs have", function()
+    local wish = oci_of("SCMP_ACT_ALLOW", rule_of("socket", "ERRNO", test_of("EQ", 38)), rule_of("semop", "ERRNO"))
+    assert.equal("errno EPERM", answer(wish, "socketcall", { 1 }, {}, "i386"))
+    assert.equal("allow", answer(wish, "socketcall", { 2 }, {}, "i386"))
+    assert.equal("errno EPERM", answer(wish, "ipc", { 0x10001 }, {}, "i386"))
+    wish = oci_of("SCMP_ACT_ERRNO", rule_of("socket", "ALLOW", test_of("EQ", 1)), rule_of("connect", "ALLOW"),
+      rule_of("writev", "ALLOW"))
+    assert.equal("errno EPERM", answer(wish, "socketcall", { 1 }, {}, "i386"))
+    assert.equal("allow", answer(wish, "socketcall", { 3 }, {}, "i386"))
+  end)
+  it("has integers of 64 bits, to the last", function()
+    local path = helper.tmpdir() .. "/p.json"
+    local function wish(op, value, second)
+      return helper.write(path, ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat"], "action": '
+        .. '"SCMP_ACT_ERRNO", "args": [{"index": 0, "op": "SCMP_CMP_%s", "value": %s, "valueTwo": %s}]}]}'):format(op,
+        value, second))
+    end
+    wish("MASKED_EQ", "18446744073709551608", "0") -- ~7
+    assert.equal("errno EPERM", answer(path, "openat", { 7 }))
+    assert.equal("allow", answer(path, "openat", { 8 }))
+    wish("EQ", "18446744073709551516", "0") -- AT_FDCWD
+    assert.equal("errno EPERM", answer(path, "openat", { -100 }))
+    assert.equal("allow", answer(path, "openat", { -1 }))
+    wish("EQ", "9007199254740993", "0")
+    assert.equal("errno EPERM", answer(path, "openat", { (1 << 53) + 1 }))
+    assert.equal("allow", answer(path, "openat", { 1 << 53 }))
+    for bad, why in pairs { ["18446744073709551616"] = "more than 64 bits", ["-1"] = "no whole number from 0",
+      ["1e30"] = "was rounded", ["1.5"] = "no whole number", ['"x"'] = "no whole number", ["0x7"] = "no JSON" } do
+      assert.matches(why, tostring(helper.raises(seccomp.compile, wish("EQ", bad, "0"))))
+    end
+  end)
+  it("without rules is its default", function()
+    for _, list in ipairs { {}, { syscalls = {} } } do
+      local wish = { defaultAction = "SCMP_ACT_ERRNO", defaultErrnoRet = 13, syscalls = list.syscalls }
+      assert.equal("errno EACCES", answer(wish, "read"))
+      assert.equal("errno EACCES", answer(wish, 1000))
+    end
+  end)
+  it("takes the flags that runc takes", function()
+    local loaded = seccomp.load { defaultAction = "SCMP_ACT_ALLOW", flags = { "SECCOMP_FILTER_FLAG_LOG",
+      "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW" } }
+    assert.same({ "log", "spec_allow" }, loaded.flags)
   end)
   it("is checked for names that no kernel has", function()
-    assert.same({ "rule 5: there is no system call 'of_a_newer_kernel'" }, seccomp.check(profile))
+    local found = seccomp.check(profile)
+    assert.matches("rule %d+: there is no system call 'of_a_newer_kernel'", found[1])
+    assert.matches("rule %d+: ioctl is decided by rule %d+", found[2])
   end)
   it("is refused where it says what is not understood", function()
     local function refused(pattern, change)
@@ -79,8 +155,14 @@ describe("an OCI profile", function()
       args = { { index = 0, value = 0, op = "GT" } } } } })
     refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
       args = { { index = 0, value = 1.5, op = "SCMP_CMP_EQ" } } } } })
-    refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
-      args = { { index = 0, value = 2.0 ^ 60, op = "SCMP_CMP_EQ" } } } } })
+    for _, value in ipairs { 2.0 ^ 60, 2.0 ^ 64, 2.0 ^ 53 } do
+      refused("was rounded", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
+        args = { { index = 0, value = value, op = "SCMP_CMP_EQ" } } } } })
+    end
+    refused("unknown field 'Syscalls'", { Syscalls = {} })
+    refused("architectures: unknown architecture 'SCMP_ARCH_X8664'", { architectures = { "SCMP_ARCH_X8664" } })
+    refused("subArchitectures: unknown architecture 'x'", { archMap = { { architecture = "SCMP_ARCH_AARCH64",
+      subArchitectures = { "x" } } } })
     refused("syscalls: a list expected, got number", { syscalls = 5 })
     local function rule(change)
       local entry = { names = { "read" }, action = "SCMP_ACT_ALLOW" }
@@ -97,6 +179,8 @@ describe("an OCI profile", function()
     refused("archMap: an object expected, got number", { archMap = { 5 } })
     refused("syscalls%[0%]: unknown field 'arg'", rule { arg = {} })
     refused("includes: an object expected, got number", rule { includes = 5 })
+    refused("excludes: unknown architecture 'amd46'", rule { excludes = { arches = { "amd46" } } })
+    refused("comment: a string expected, got number", rule { comment = 5 })
     refused("excludes: unknown field 'cap'", rule { excludes = { cap = { "CAP_SYS_ADMIN" } } })
     refused("args: an object expected, got boolean", rule { args = { true } })
     refused("a list expected, got the name 'op'", rule { args = { op = "SCMP_CMP_EQ" } })
@@ -138,6 +222,9 @@ describe("a profile of the project's own", function()
     refused("rule 1: without: a list expected, got string", { without = "SYS_ADMIN" })
     refused("rule 1: args: a list expected, got the name 'index'", { args = { index = 0 } })
     refused("rule 1: names: a list of strings expected, got number", { names = { 5 } })
+    refused("rule 1: why: a string expected, got table", { why = {} })
+    refused("rule 1, argument test 1: value: 0x105 has bits that are not in the mask 0xff", { args = {
+      { index = 0, value = 0x105, mask = 0xff } } })
     refused("'new' is not a kernel's version", { min_kernel = "new" })
     local values = {}
     for i = 1, 64 do

@@ -187,8 +187,10 @@ describe("a compiled profile", function()
             local op = operators[math.random(6)]
             rule.args[n] = { index = math.random(0, 5), op = op, value = interesting[math.random(#interesting)],
               mask = op:find("^[=!]=") and math.random(2) == 1 and interesting[math.random(#interesting)] or nil }
+            rule.args[n].value = rule.args[n].value & (rule.args[n].mask or -1)
             if op == "==" and math.random(3) == 1 then
-              rule.args[n].value = { rule.args[n].value, interesting[math.random(#interesting)] }
+              rule.args[n].value = { rule.args[n].value,
+                interesting[math.random(#interesting)] & (rule.args[n].mask or -1) }
             end
           end
         end

@@ -32,8 +32,8 @@
 -- capget, capset, prctl and ppoll, too.
 --
 -- A profile of the OCI runtime specification, or of the engines' own kind with `includes`, `excludes` and `archMap`, is
--- understood as well: as a file `NAME.json` or as the decoded table. There a rule with arguments goes before one
--- without, wherever they stand.
+-- understood as well, as a file `NAME.json` or as the decoded table, and means what libseccomp(3) makes of it:
+-- `carton.seccomp.oci`.
 -- @module carton.seccomp
 local core = require("carton.core")
 local seccomp = {}
@@ -96,8 +96,7 @@ local function read(path)
 end
 
 local function decode(text, path)
-  local cjson = require("cjson")
-  local ok, value = pcall(cjson.decode, text)
+  local ok, value = pcall(require("carton.json").decode, text)
   if not ok or type(value) ~= "table" then
     fail("%s is no JSON object: %s", path, ok and type(value) or value)
   end

@@ -14,15 +14,16 @@ local WIDER <const> = { "32", "64", "_time64" } -- what 32-bit architectures cal
 local OTHERS <const> = { umount2 = "umount", sendto = "send", recvfrom = "recv", mmap = "mmap2", select = "_newselect",
   getrlimit = "ugetrlimit", lseek = "_llseek", newfstatat = "fstatat64", clock_nanosleep = "clock_nanosleep_time64" }
 
--- Calls that stand for several, by the number in their first argument: linux/net.h, linux/ipc.h.
-local JOINED <const> = {
+--- Calls of i386 that stand for several, by the number in their first argument (linux/net.h, linux/ipc.h), and the bits
+-- of it that count: above is the version of ipc(2).
+notify.joined = {
   socketcall = { "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair",
     "send", "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4",
     "recvmmsg", "sendmmsg" },
   ipc = { "semop", "semget", "semctl", "semtimedop", [11] = "msgsnd", [12] = "msgrcv", [13] = "msgget",
     [14] = "msgctl", [21] = "shmat", [22] = "shmdt", [23] = "shmget", [24] = "shmctl" },
 }
-local MASKS <const> = { socketcall = -1, ipc = 0xffff } -- above is the version of ipc(2)
+notify.masks = { socketcall = -1, ipc = 0xffff }
 local WHOLE <const> = { send = "sendto", recv = "recvfrom", semop = "semtimedop" } -- which they are parts of
 
 -- What a ring does, no filter sees.
@@ -77,11 +78,11 @@ end
 
 -- What goes by a number in an argument has a way of its own that is asked about: this one is closed.
 local function close_joined(chains, default, arch, named)
-  for joint, members in pairs(JOINED) do
+  for joint, members in pairs(notify.joined) do
     local number, chain = syscalls.numbers(arch)[joint], {}
     for value, member in pairs(number and not named[joint] and members or {}) do
       if named[member] or named[WHOLE[member]] then
-        chain[#chain + 1] = { tests = { { index = 0, op = "==", value = value, mask = MASKS[joint] } },
+        chain[#chain + 1] = { tests = { { index = 0, op = "==", value = value, mask = notify.masks[joint] } },
           action = NO_CALL }
       end
     end

@@ -82,6 +82,8 @@ local function check_arg(arg, what)
   for _, value in ipairs(type(arg.value) == "table" and arg.value or { arg.value or false }) do
     if math.type(value) ~= "integer" then
       fail("%s: value: an integer expected, got %s", what, type(value))
+    elseif arg.mask and value & ~arg.mask ~= 0 then
+      fail("%s: value: %#x has bits that are not in the mask %#x, and would never be equal", what, value, arg.mask)
     end
   end
   if type(arg.value) == "table" and (#arg.value == 0 or (arg.op or "==") ~= "==") then
@@ -105,6 +107,9 @@ end
 
 local function check_rule(rule, what)
   refuse_unknown(rule, RULE, what)
+  if rule.why ~= nil and type(rule.why) ~= "string" then
+    fail("%s: why: a string expected, got %s", what, type(rule.why))
+  end
   check_list(rule.args or {}, "table", what .. ": args")
   check_list(rule.caps or {}, "string", what .. ": caps")
   check_list(rule.without or {}, "string", what .. ": without")
