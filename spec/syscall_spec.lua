@@ -674,6 +674,18 @@ describe("a filter that asks", function()
     assert.equal(NOTIFY, returned({}, "mount", nil, nil, { denied = true, profile = "default" }))
     assert.equal(ALLOW, returned({}, "read", nil, nil, { denied = true, profile = "default" }))
   end)
+  it("has what is above the last rule follow `newer`", function()
+    local profile = { default = "kill", newer = { "errno", "ENOSYS" }, rules = {
+      { names = { "read" }, action = "allow" } } }
+    assert.equal(NOTIFY, returned({ getppid = true }, "getppid", nil, nil, { profile = profile }))
+    assert.equal(ENOSYS, returned({ getppid = true }, "getpid", nil, nil, { profile = profile }))
+    assert.equal(ENOSYS, returned({ getppid = true }, "io_uring_setup", nil, nil, { profile = profile }))
+    assert.equal(ENOSYS, returned({ connect = true }, "socketcall", { 2 }, "i386", { profile = profile }))
+    profile = { default = "allow", newer = "kill", rules = profile.rules }
+    assert.equal(0x80000000, returned({ getppid = true }, "getppid", nil, nil, { profile = profile }))
+    assert.equal(0x80000000, returned({ getppid = true }, "io_uring_setup", nil, nil, { profile = profile }))
+    assert.equal(0x80000000, returned({ connect = true }, "socketcall", { 2 }, "i386", { profile = profile }))
+  end)
   it("changes nothing else of a profile", function()
     local plain = carton.seccomp.compile("default", {})
     local steps = carton.seccomp.notify_steps("default", {}, false, { handlers = { getppid = true } })

@@ -77,7 +77,7 @@ function notify.convert(chain, wish, named)
 end
 
 -- What goes by a number in an argument has a way of its own that is asked about: this one is closed.
-local function close_joined(chains, default, arch, named)
+local function close_joined(chains, rest, arch, named)
   for joint, members in pairs(notify.joined) do
     local number, chain = syscalls.numbers(arch)[joint], {}
     for value, member in pairs(number and not named[joint] and members or {}) do
@@ -88,8 +88,8 @@ local function close_joined(chains, default, arch, named)
     end
     if #chain > 0 then
       table.sort(chain, function(a, b) return a.tests[1].value < b.tests[1].value end)
-      local rest = chains[number] or default
-      chains[number] = table.move(rest, 1, #rest, #chain + 1, chain)
+      local old = chains[number] or rest(number)
+      chains[number] = table.move(old, 1, #old, #chain + 1, chain)
     end
   end
 end
@@ -108,31 +108,37 @@ end
 
 --- Change the chains of an architecture so that they ask.
 -- @tparam table chains by number, as of `carton.seccomp.profile`: changed
--- @tparam {table,...} default chain of all other numbers
+-- @tparam {table,...} default chain of all other numbers up to `last`
+-- @tparam {table,...} newer chain of the numbers above
+-- @tparam int last
 -- @tparam string arch
 -- @tparam table wish `handlers` (by name), `all`, `denied`
--- @treturn {table,...} the new chain of all other numbers
-function notify.apply(chains, default, arch, wish)
+-- @treturn {table,...} the new `default`
+-- @treturn {table,...} the new `newer`
+function notify.apply(chains, default, newer, last, arch, wish)
   local by_number = notify.numbers(wish.handlers, arch)
-  local before, rings = default, {}
+  local function rest(number)
+    return number > last and newer or default
+  end
+  local rings = {}
   for _, ring in ipairs(next(by_number) and RINGS or {}) do
     local number = syscalls.numbers(arch)[ring]
     if not by_number[number] then
-      rings[number] = close(chains[number] or default, wish)
+      rings[number] = close(chains[number] or rest(number), wish)
     end
   end
-  default = notify.convert(default, wish)
   for number, chain in pairs(chains) do
     chains[number] = notify.convert(chain, wish, by_number[number] ~= nil)
   end
   for number in pairs(by_number) do
-    chains[number] = chains[number] or notify.convert(before, wish, true)
+    chains[number] = chains[number] or notify.convert(rest(number), wish, true)
   end
-  close_joined(chains, default, arch, wish.handlers)
+  default, newer = notify.convert(default, wish), notify.convert(newer, wish)
+  close_joined(chains, rest, arch, wish.handlers)
   for number, chain in pairs(rings) do
     chains[number] = chain
   end
-  return default
+  return default, newer
 end
 
 return notify

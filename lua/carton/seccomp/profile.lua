@@ -218,8 +218,9 @@ end
 -- @tparam string arch
 -- @tparam table options `capabilities` (a set by name), `kernel` (its version), `errno` (numbers by name)
 -- @treturn table chain by number
--- @treturn table the chain of all other numbers
+-- @treturn table the chain of all other numbers up to the last
 -- @treturn int the last number that the profile has a rule for
+-- @treturn table the chain of all other numbers above that
 function profile.chains(data, arch, options)
   local numbers = syscalls.numbers(arch)
   local chains, closed, last = {}, {}, -1
@@ -252,19 +253,16 @@ function profile.chains(data, arch, options)
       chain[#chain + 1] = default[1]
     end
   end
+  local newer = data.newer and { { tests = {}, action = action_of(data.newer, options, "newer") } } or default
   if options.notify then
-    default = require("carton.seccomp.notify").apply(chains, default, arch, options.notify)
+    default, newer = require("carton.seccomp.notify").apply(chains, default, newer, last, arch, options.notify)
   end
-  return chains, default, last
+  return chains, default, last, newer
 end
 
 -- The same as a list of ranges: `{ from =, chain =, key = }`, each up to the next.
 local function ranges(data, arch, options)
-  local chains, default, last = profile.chains(data, arch, options)
-  local newer = data.newer and { { tests = {}, action = action_of(data.newer, options, "newer") } } or default
-  if data.newer and options.notify then
-    newer = require("carton.seccomp.notify").convert(newer, options.notify)
-  end
+  local chains, default, last, newer = profile.chains(data, arch, options)
   local x32 = { { tests = {}, action = action_of({ "errno", "ENOSYS" }, options, "x32") } }
   local order, list, keys = {}, {}, {}
   for number in pairs(chains) do
@@ -535,11 +533,8 @@ function profile.decide(data, call, options)
   elseif call.arch == "x86_64" and call.number >= X32 then
     return action_of({ "errno", "ENOSYS" }, options, "x32"), nil, {}
   end
-  local chains, default, last = profile.chains(data, call.arch, options)
-  local chain = chains[call.number] or default
-  if call.number > last and data.newer and not chains[call.number] then
-    chain = { { tests = {}, action = action_of(data.newer, options, "newer") } }
-  end
+  local chains, default, last, newer = profile.chains(data, call.arch, options)
+  local chain = chains[call.number] or (call.number > last and newer or default)
   for _, link in ipairs(chain) do
     local all = true
     for _, test in ipairs(link.tests) do
