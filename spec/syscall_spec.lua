@@ -144,6 +144,103 @@ describe("on_syscall #userns", function()
     end }).stdout)
   end)
 
+  it("denies when time is up in a coroutine, or in what catches errors", function()
+    local function spin()
+      while true do end -- luacheck: ignore
+    end
+    local older, oldest = coroutine.create(spin), coroutine.wrap(spin)
+    local resume, wrap = coroutine.resume, coroutine.wrap
+    for name, handler in pairs {
+      wrap = function() wrap(spin)() end,
+      resume = function() resume(older) end,
+      older = function() oldest() end,
+      nested = function()
+        wrap(function()
+          while true do
+            resume(coroutine.create(spin))
+          end
+        end)()
+      end,
+      pcall = function()
+        while true do
+          pcall(spin)
+        end
+      end,
+      all = function()
+        while true do
+          pcall(function() wrap(spin)() end)
+          pcall(pcall, spin)
+        end
+      end,
+      swallowed = function() return pcall(spin) and 1 or 2 end,
+    } do
+      local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture", timeout = 30,
+        on_syscall = { timeout = 0.1, getppid = handler } }
+      c:start()
+      assert.matches("the handler of getppid took longer than 0.1 s", tostring(helper.raises(c.wait, c)), name)
+      assert.equal("getppid -1 EPERM\n", c:wait().stdout, name)
+      assert.is_nil(debug.gethook())
+    end
+    assert.is_nil(debug.gethook(coroutine.create(spin)))
+  end)
+
+  it("has a handler close its container, whoever waits for it", function()
+    for _, how in ipairs { "wait", "wait_any", "loop" } do
+      local before, c = helper.fds(), nil
+      local other <close> = carton.container { rootfs = root(), args = { "sleep", "30" } }
+      c = carton.container { rootfs = root(), args = { "payload", "times", "9" }, stdout = "capture", timeout = 30,
+        on_syscall = { getppid = function()
+          c:close()
+          return 0
+        end } }
+      c:start()
+      local pid, status = c:pid(), nil
+      if how == "wait" then
+        status = c:wait()
+      elseif how == "wait_any" then
+        local first
+        other:start()
+        first, status = carton.wait_any { other, c }
+        assert.equal(c, first)
+      else
+        local loop = carton.loop.new()
+        loop:container(c, function(result) status = result end)
+        loop:run()
+      end
+      assert.equal("SIGKILL", status.signal)
+      assert.is_false(c:is_running())
+      assert.is_nil(posix.access("/proc/" .. pid))
+      other:close()
+      assert.same(before, helper.fds())
+    end
+  end)
+
+  it("denies when a handler yields, and goes on with the others", function()
+    local c <close> = carton.container { rootfs = root(), args = { "payload", "times", "3" }, stdout = "capture",
+      timeout = 30, on_syscall = { getppid = function() return coroutine.yield() end } }
+    local other <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture", timeout = 30,
+      on_syscall = { getppid = function() return 4 end } }
+    c:start()
+    other:start()
+    local errors, status = {}, nil
+    local thread = coroutine.wrap(function()
+      repeat
+        local ok, result = pcall(c.wait, c)
+        if ok then
+          status = result
+        else
+          errors[#errors + 1] = result
+        end
+      until status
+      return "done"
+    end)
+    assert.equal("done", thread())
+    assert.equal(3, #errors)
+    assert.matches("yield", tostring(errors[1]))
+    assert.equal("times -3 ", (status.stdout:gsub("%u*\n", "")))
+    assert.equal("getppid 4 \n", other:wait().stdout)
+  end)
+
   it("answers later, from a loop", function()
     local loop, kept, status = carton.loop.new(), nil, nil
     local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture",

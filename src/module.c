@@ -56,6 +56,7 @@ CARTON_API int luaopen_carton_core(lua_State *L)
 	new_table(L, "exec", open_exec);
 	new_table(L, "privilege", carton_open_privilege);
 	new_table(L, "host", carton_open_host);
+	new_table(L, "bounded", carton_open_bounded);
 	lua_pushcfunction(L, carton_validate);
 	lua_setfield(L, -2, "validate");
 	lua_pushliteral(L, ARCHITECTURE);

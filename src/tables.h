@@ -5,6 +5,7 @@
 
 #include <lua.h>
 
+void carton_open_bounded(lua_State *L);
 void carton_open_cgroup(lua_State *L);
 void carton_open_device(lua_State *L);
 void carton_open_namespace(lua_State *L);

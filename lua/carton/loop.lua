@@ -96,13 +96,19 @@ function methods:container(c, call)
     end))
     return token
   end
+  local function watch(what, events, called)
+    local part = self:watch(what, events, called)
+    part.container = c
+    add(part)
+    return part
+  end
   for _, stream in ipairs(c.streams) do
-    add(self:watch(stream.descriptor, stream.events, function(part)
+    watch(stream.descriptor, stream.events, function(part)
       stdio.move(stream)
       if stream.done then
         self:unwatch(part)
       end
-    end))
+    end)
   end
   local function end_if(ended)
     if ended then
@@ -124,15 +130,34 @@ function methods:container(c, call)
     end
   end
   watch_time()
-  add(self:watch(c.process, "r", function(part)
-    end_if(wait.has_ended(c))
+  watch(c.process, "r", function(part)
+    end_if(c.status or wait.has_ended(c))
     if c.held then
       self:unwatch(part)
       watch_time()
-      add(self:timer(0.05, function() end_if(wait.has_ended(c)) end, true))
+      add(self:timer(0.05, function() end_if(c.status or wait.has_ended(c)) end, true))
     end
-  end))
+  end).is_end = true
   return token
+end
+
+local function is_closed(token)
+  return token.container and not token.container.process
+end
+
+-- A container that was closed has ended, and its descriptors are nobody's any more.
+local function end_closed(self)
+  local closed = {}
+  for token in pairs(self.watchers) do
+    closed[#closed + 1] = is_closed(token) and token.is_end and token or nil
+  end
+  table.sort(closed, function(a, b) return a.order < b.order end)
+  for _, token in ipairs(closed) do
+    if self.watchers[token] then
+      token.call(token)
+    end
+  end
+  return #closed > 0
 end
 
 -- Watchers in the order they came, as `exec.poll` takes them.
@@ -183,6 +208,9 @@ end
 -- @tparam[opt] number timeout seconds
 -- @raise what a called function raises
 function methods:step(timeout)
+  if end_closed(self) then
+    return
+  end
   local list, polls = collect(self)
   local wait = require("carton.wait")
   local first, others = next_timer(self), {}
@@ -202,7 +230,7 @@ function methods:step(timeout)
     local token = list[place]
     if others[place] then
       wait.attend(others[place])
-    elseif self.watchers[token] then
+    elseif self.watchers[token] and not is_closed(token) then
       token.call(token)
     end
   end

@@ -43,6 +43,7 @@ local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_AD
   "SYS_NICE", "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
 
 local OPEN <const> = { default = "allow" }
+local LARGEST <const> = 16 << 20 -- bytes of a profile's file
 
 local cache = {}
 
@@ -92,7 +93,13 @@ local function read(path)
   if not file then
     core.error { op = "seccomp", path = path, errno = errno }
   end
-  return core.check(file:read("a"))
+  local text, message, number = file:read(LARGEST + 1)
+  if not text and number then
+    core.error { op = "seccomp", path = path, errno = number, message = message }
+  elseif text and #text > LARGEST then
+    fail("%s is larger than %d MiB", path, LARGEST >> 20)
+  end
+  return text or ""
 end
 
 local function decode(text, path)

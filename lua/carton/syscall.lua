@@ -12,7 +12,8 @@
 -- A handler gets a `carton.syscall.call`. What it returns is the answer: an integer is what the call returns, nil and
 -- the name of an errno is how it fails; `call:continue()` has the kernel do what the profile says. A handler that
 -- returns nothing denies with `EPERM`, but for `denied`, which then answers as the profile. So does one that raises,
--- or whose time is up; what was raised is raised again where the recipe waits.
+-- or whose time is up; what was raised is raised again where the recipe waits. A handler can't yield, and its time-out
+-- does not interrupt a system call of the recipe's own.
 --
 -- Handlers run while the recipe waits: in `wait`, `run`, `carton.wait_any`, or a loop. Until then their callers wait.
 -- Further programs (`exec`) have the container's handlers. With the recipe gone, calls fail with `ENOSYS`.
@@ -27,7 +28,6 @@ local syscall = {}
 local TIMEOUT <const> = 5
 local BATCH <const> = 32 -- calls that are answered before others get their turn
 local DEFERRED <const> = 1000 -- calls whose answers are put off at the same time
-local INSTRUCTIONS <const> = 10000 -- of a handler, between two looks at the clock
 local OPTIONS <const> = { timeout = true, denied = true }
 local INIT <const> = { rt_sigtimedwait = true, wait4 = true, kill = true, exit_group = true, close_range = true }
 
@@ -179,20 +179,6 @@ function methods:verdict(call)
   return verdicts[call.number]
 end
 
--- Run a handler, which an endless loop does not keep from ending.
-local function run(handler, call, seconds)
-  local hook, mask, count = debug.gethook()
-  debug.sethook(function()
-    -- once it has returned, nobody would catch this
-    if debug.getinfo(2, "f").func ~= run and core.host.monotonic() > call.deadline then
-      error(("on_syscall: the handler of %s took longer than %g s"):format(call.name, seconds), 0)
-    end
-  end, "", INSTRUCTIONS)
-  local ok, value, why = pcall(handler, call)
-  debug.sethook(hook, mask, count)
-  return ok, value, why
-end
-
 -- Keep a call for later; whoever does not wait any more makes room.
 local function put_off(self, call)
   if self.count >= self.most then
@@ -231,9 +217,10 @@ local function deny(call)
 end
 
 local function handle(self, call, handler)
-  self.running = true
-  local ok, value, why = run(handler, call, self.timeout)
-  self.running = false
+  self.running = call
+  local ok, value, why = core.bounded.call(call.deadline,
+    ("on_syscall: the handler of %s took longer than %g s"):format(call.name, self.timeout), handler, call)
+  self.running = nil
   local code = not ok and require("carton.syscall.call").refusal(value)
   if code and not call.answered then
     call:errno(code)

@@ -308,6 +308,11 @@ function wait.any(containers, timeout)
   end
   local deadline = timeout and monotonic() + timeout
   while true do
+    for _, c in ipairs(containers) do
+      if c.status then -- a handler closed it, or waited for it
+        return c, c.status
+      end
+    end
     local polls, owners, first = collect(containers)
     local places, due = wait.poll_others(polls)
     first = earlier(earlier(first, due), deadline)
