@@ -105,6 +105,30 @@ describe("limits #cgroup", function()
     c:thaw()
     assert.is_true(eventually(function() return used() > before + 0.02 end))
   end)
+  it("say at once why a call that is being answered keeps them from freezing", function()
+    local kept, inside
+    local c <close> = start("mkdir /dev/shm/a; mkdir /dev/shm/b; sleep 60", { limits = { pids = 10 }, on_syscall = {
+      mkdir = function(call)
+        if call:string(1) == "/dev/shm/a" then
+          inside = { pcall(call.supervisor.container.freeze, call.supervisor.container) }
+          return 0
+        end
+        kept = call
+        call:defer()
+      end } })
+    assert.is_true(eventually(function()
+      c:wait(0.01)
+      return kept
+    end))
+    assert.matches("it can't be frozen while on_syscall answers mkdir of process %d+", tostring(inside[2]))
+    local err = helper.raises_code("EBUSY", c.freeze, c)
+    assert.matches("while on_syscall answers mkdir of process " .. kept.pid, tostring(err))
+    assert.is_false(c.group:is_frozen())
+    kept:reply(0)
+    c:freeze()
+    assert.is_true(c.group:is_frozen())
+    c:thaw()
+  end)
   it("take down what is frozen", function()
     local c = start("sleep 60", { limits = { pids = 10 } })
     c:freeze()

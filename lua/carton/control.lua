@@ -52,8 +52,16 @@ end
 
 --- Stop all its processes, until `thaw`.
 -- @function container:freeze
+-- @raise `carton.error`: `EBUSY` one of them can't be stopped, as it waits for the answer of an `on_syscall` handler; they
+--   go on then
 function methods:freeze()
-  group_of(self, "freeze"):freeze()
+  local group = group_of(self, "freeze")
+  local call = require("carton.wait").answering(self)
+  if call then
+    core.error { op = "cgroup", path = group:name(), code = "EBUSY",
+      message = ("it can't be frozen while on_syscall answers %s of process %d"):format(call.name, call.pid) }
+  end
+  group:freeze()
 end
 
 --- Let them go on.

@@ -113,7 +113,7 @@ end
 -- @treturn supervisor
 function syscall.supervise(c, facts)
   local on = c.fields.on_syscall
-  local self = setmetatable({ listener = c.process:listener(), timeout = on.timeout or TIMEOUT, all = on["*"],
+  local self = setmetatable({ container = c, listener = c.process:listener(), timeout = on.timeout or TIMEOUT, all = on["*"],
     denied = on.denied, by_audit = tables_of(named(on)), unasked = facts.unasked, kinds = kinds_of(facts),
     deferred = {}, count = 0, most = DEFERRED, init = c.fields.init and c.process:pid() or nil }, meta)
   require("carton.wait").add_source(self)
@@ -127,6 +127,20 @@ function methods:close()
     require("carton.wait").remove_source(self)
     self.listener:close()
     self.listener, self.deferred, self.count = nil, {}, 0
+  end
+end
+
+--- Tell which call was received and is not answered: its thread can be killed, but not frozen.
+-- @function supervisor:answering
+-- @treturn ?call
+function methods:answering()
+  if self.running and self.running:is_valid() then
+    return self.running
+  end
+  for call in pairs(self.deferred) do
+    if call:is_valid() then
+      return call
+    end
   end
 end
 

@@ -138,6 +138,20 @@ function wait.remove_source(source)
   sources[source] = nil
 end
 
+--- Find a system call in a container, or in a further program of it, that waits for its answer.
+-- @tparam container c
+-- @treturn ?call
+function wait.answering(c)
+  for source in pairs(sources) do
+    if source.container == c or source.container.parent == c then
+      local call = source:answering()
+      if call then
+        return call
+      end
+    end
+  end
+end
+
 --- Forget a container that has ended: its calls are answered no more, and nobody else reaps it.
 -- @tparam container c
 function wait.leave(c)
