@@ -288,10 +288,30 @@ describe("carton seccomp", function()
     says("^personality.*: allow\n", "explain", "personality", "-1")
     says("^clone.*: errno EPERM\n", "explain", "clone", "CLONE_NEWNS|0x11")
     says("^no system call %(999,", "explain", "999")
+    says("^no system call %(4294967295,", "explain", "0xffffffff")
+    says("^personality.*: allow\n", "explain", "personality", "18446744073709551615")
+    says("^personality.*: allow\n", "explain", "--arch", "i386", "personality", "-1")
     local json = require("cjson").decode(says("^{", "explain", "--json", "socket", "AF_VSOCK").stdout)
     assert.equal("errno EAFNOSUPPORT", json.action)
     assert.equal("socket", json.name)
     assert.equal(3, #json.depends)
+  end)
+  it("writes nothing that a terminal obeys, whatever is in a profile", function()
+    local dir = helper.tmpdir()
+    local lua = helper.write(dir .. "/a\27[31m.lua", "return { default = 'allow', rules = { "
+      .. "{ names = { 'read', 'x\\27[2J' }, action = 'allow', why = 'a\\27[2J\\nread: deny\\xc2\\x9b2J' } } }")
+    local json = helper.write(dir .. "/b.json", '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], '
+      .. '"action": "SCMP_ACT_ERRNO", "comment": "\\u001b[2J\\u0007"}]}')
+    local broken = helper.write(dir .. "/c.json", '{"defaultAction": "\\u001b[2J"}')
+    for _, args in ipairs { { "explain", "--profile", lua, "read" }, { "explain", "--profile", json, "read" },
+      { "explain", "--profile", json, "--json", "read" }, { "check", lua }, { "check", broken },
+      { "show", "--profile", lua }, { "explain", "--profile", broken, "read" } } do
+      local result = command(table.unpack(args))
+      local text = result.stdout .. result.stderr
+      assert.is_nil(text:find("[^\n\32-\126]"), text)
+      assert.is_nil(text:find("\nread: deny", 1, true))
+      assert.matches("1b%[", text)
+    end
   end)
   it("shows", function()
     says("^# default: %d+ instructions, %x+\n   0  load architecture\n   1  if == 0xc000003e", "show", "--arch",
@@ -327,7 +347,15 @@ describe("carton seccomp", function()
     refused("'explane'", "explane", "read")
     refused("a system call is missing", "explain")
     refused("no system call 'raed' %(did you mean 'read'%?%)", "explain", "raed")
-    refused("'x' is no argument", "explain", "read", "x")
+    for _, word in ipairs { "x", "", "1||2", "1.0", "1e3", "0x", " 1", "18446744073709551616", "0x10000000000000000",
+      "-9223372036854775809" } do
+      refused("is no argument", "explain", "read", "--", word)
+    end
+    refused("4294967296 is no number of a system call", "explain", "4294967296")
+    refused("has no system call '1e3'", "explain", "1e3")
+    refused("argument 1: 4294967296 has more than the 32 bits of i386", "explain", "--arch", "i386", "read", "0",
+      "4294967296")
+    refused("argument 0: %-2147483649 has more", "explain", "--arch", "arm", "read", "-2147483649")
     refused("at most 6", "explain", "read", "1", "2", "3", "4", "5", "6", "7")
     refused("unknown architecture 'vax'", "explain", "--arch", "vax", "read")
     refused("unknown option '%-%-profil'", "explain", "--profil", "x", "read")

@@ -52,8 +52,8 @@ end
 
 --- Stop all its processes, until `thaw`.
 -- @function container:freeze
--- @raise `carton.error`: `EBUSY` one of them can't be stopped, as it waits for the answer of an `on_syscall` handler; they
---   go on then
+-- @raise `carton.error`: `EBUSY` one of them can't be stopped, as it waits for the answer of an `on_syscall` handler;
+--   they go on then
 function methods:freeze()
   local group = group_of(self, "freeze")
   local call = require("carton.wait").answering(self)

@@ -304,6 +304,24 @@ local function link_text(link, bpf)
   return { tests = tests, action = bpf.action_text(link.action, errno_name), rule = link.rule }
 end
 
+local function unsigned(number)
+  return number >= -(1 << 32) and tostring(number) or ("%#x"):format(number)
+end
+
+-- Where a register has 32 bits, it may be written with a sign or without.
+local function check_arguments(args, arch, bits)
+  if #args > 6 then
+    fail("a system call has at most 6 arguments")
+  end
+  for i, value in ipairs(args) do
+    if math.type(value) ~= "integer" then
+      fail("argument %d: an integer expected, got %s", i - 1, tostring(value))
+    elseif bits == 32 and (value < -(1 << 31) or value > 0xffffffff) then
+      fail("argument %d: %s has more than the 32 bits of %s", i - 1, unsigned(value), arch)
+    end
+  end
+end
+
 --- Say what a profile does with a system call, and why. Nothing is called: the program is run without a kernel, and
 -- compared with what the rules say.
 -- @tparam ?string|table wish as of `load`
@@ -323,9 +341,13 @@ function seccomp.explain(wish, call, args, options)
   for name, other in pairs(syscalls.architectures) do
     native = other.companion == arch and name or native
   end
-  local number = math.tointeger(call) or syscalls.numbers(arch)[call]
+  local number = type(call) == "number" and math.tointeger(call) or syscalls.numbers(arch)[call]
     or fail("%s has no system call '%s'%s", arch, tostring(call),
       require("carton.hint").meant(call, syscalls.numbers(arch)))
+  if number < 0 or number > 0xffffffff then
+    fail("%s is no number of a system call: it has 32 bits", unsigned(number))
+  end
+  check_arguments(args or {}, arch, known.bits)
   local loaded = seccomp.load(wish, native)
   local chosen = options_of(options.capabilities or require("carton.capability").default, native)
   local program = loaded.program or program_of(loaded, chosen)

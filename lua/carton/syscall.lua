@@ -113,7 +113,8 @@ end
 -- @treturn supervisor
 function syscall.supervise(c, facts)
   local on = c.fields.on_syscall
-  local self = setmetatable({ container = c, listener = c.process:listener(), timeout = on.timeout or TIMEOUT, all = on["*"],
+  local self = setmetatable({ container = c, listener = c.process:listener(),
+    timeout = on.timeout or TIMEOUT, all = on["*"],
     denied = on.denied, by_audit = tables_of(named(on)), unasked = facts.unasked, kinds = kinds_of(facts),
     deferred = {}, count = 0, most = DEFERRED, init = c.fields.init and c.process:pid() or nil }, meta)
   require("carton.wait").add_source(self)

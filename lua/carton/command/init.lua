@@ -246,8 +246,10 @@ function command.status_of(err)
   return SETUP
 end
 
--- Nothing that a terminal would obey, whatever an image or a recipe calls its files.
-local function clean(text)
+--- Write nothing that a terminal would obey, whatever an image or a recipe calls its files.
+-- @tparam string text
+-- @treturn string with `\x1b` and the like for control characters but newlines and tabs, and for what is no UTF-8
+function command.clean(text)
   local parts, at = {}, 1
   while at <= #text do
     local _, bad = utf8.len(text, at)
@@ -271,13 +273,13 @@ end
 -- @treturn string
 function command.describe(err)
   if type(err) == "table" and err.usage and type(err.message) == "string" then
-    return clean(err.message)
+    return command.clean(err.message)
   elseif type(err) == "table" and err.step then
     err.hint = err.hint or require("carton.hint").find(err)
   elseif type(err) == "string" and err:find("(global 'carton')", 1, true) then
     err = err .. "; a recipe begins with local carton = require \"carton\""
   end
-  return clean(tostring(err))
+  return command.clean(tostring(err))
 end
 
 --- Run a command line.
@@ -305,7 +307,7 @@ function command.main(argv)
     return command.find("help").run { result.help }
   end
   io.stdout:flush()
-  io.stderr:write("carton: ", command.describe(result), "\n", trace and clean(trace) .. "\n" or "")
+  io.stderr:write("carton: ", command.describe(result), "\n", trace and command.clean(trace) .. "\n" or "")
   return command.status_of(result)
 end
 

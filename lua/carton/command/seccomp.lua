@@ -53,10 +53,18 @@ end
 local function number_of(text)
   local number = 0
   for word in (text .. "|"):gmatch("([^|]*)|") do
-    local value = WORDS[word] or math.tointeger(tonumber(word))
-    number = number | (value or fail("'%s' is no argument of a system call: a number expected", word))
+    local value = WORDS[word] or require("carton.seccomp.bpf").number((word:gsub("^%-", "")))
+    if not value or (word:find("^%-") and math.ult(math.mininteger, value)) then
+      fail("'%s' is no argument of a system call: a number of 64 bits expected", word)
+    end
+    number = number | (word:find("^%-") and -value or value)
   end
   return number
+end
+
+-- On one line, and nothing that a terminal would obey.
+local function line(text)
+  return (require("carton.command").clean(text):gsub("[\n\t]", " "))
 end
 
 local function capabilities_of(values)
@@ -69,7 +77,7 @@ local function explain_text(answer)
   local lines = { ("%s (%d, %s): %s"):format(answer.name or "no system call", answer.number, answer.arch,
     answer.action) }
   if answer.rule then
-    lines[#lines + 1] = ("  rule %d%s"):format(answer.rule, answer.why and ": " .. answer.why or "")
+    lines[#lines + 1] = ("  rule %d%s"):format(answer.rule, answer.why and ": " .. line(answer.why) or "")
   else
     lines[#lines + 1] = "  no rule is about it"
   end
@@ -80,7 +88,7 @@ local function explain_text(answer)
         link.action, link.rule and (" (rule %d)"):format(link.rule) or "")
     end
   end
-  lines[#lines + 1] = ("  profile %s, %d instructions run"):format(answer.profile, answer.instructions)
+  lines[#lines + 1] = ("  profile %s, %d instructions run"):format(line(answer.profile), answer.instructions)
   return table.concat(lines, "\n") .. "\n"
 end
 
@@ -95,7 +103,8 @@ function verbs.explain(values, operands)
   if #args > 6 then
     fail("a system call has at most 6 arguments")
   end
-  local answer = require("carton.seccomp").explain(values.profile, math.tointeger(tonumber(call)) or call, args,
+  local answer = require("carton.seccomp").explain(values.profile,
+    call:find("^%d") and require("carton.seccomp.bpf").number(call) or call, args,
     { arch = values.arch, capabilities = capabilities_of(values) })
   io.write(values.json and require("carton.json").encode(answer) .. "\n" or explain_text(answer))
   return 0
@@ -112,7 +121,7 @@ function verbs.show(values, operands)
   elseif values.json then
     io.write(require("carton.json").encode(require("carton.seccomp.bpf").instructions(program)), "\n")
   else
-    io.write("# ", values.profile or "default", ": ", module.summary(program), "\n", module.text(program))
+    io.write("# ", line(values.profile or "default"), ": ", module.summary(program), "\n", module.text(program))
   end
   return 0
 end
@@ -130,10 +139,10 @@ function verbs.check(values, operands)
     io.write(require("carton.json").encode(found), "\n")
   else
     for _, finding in ipairs(found) do
-      io.write(path, ": ", finding, "\n")
+      io.write(line(path), ": ", line(finding), "\n")
     end
     if #found == 0 then
-      io.write(path, ": ", module.summary(module.compile(path)), "\n")
+      io.write(line(path), ": ", module.summary(module.compile(path)), "\n")
     end
   end
   return #found == 0 and 0 or 1

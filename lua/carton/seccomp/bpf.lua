@@ -21,6 +21,26 @@ bpf.NUMBER = 0
 bpf.ARCH = 4
 bpf.ARGUMENTS = 16
 
+--- Read a number of 64 bits without a sign, every digit of it.
+-- @tparam string text decimal digits, or `0x` and hexadecimal ones
+-- @treturn ?int nil when it is no number, or has more bits
+function bpf.number(text)
+  local digits = text:match("^0[xX]0*(%x+)$")
+  if digits then
+    return #digits <= 16 and tonumber(digits, 16) or nil
+  elseif not text:find("^%d+$") then
+    return nil
+  end
+  local number = 0
+  for digit in text:gmatch("%d") do
+    if math.ult(0x1999999999999999, number) or number == 0x1999999999999999 and digit > "5" then
+      return nil
+    end
+    number = number * 10 + tonumber(digit)
+  end
+  return number
+end
+
 local little = string.pack("=I2", 1) == "\1\0"
 
 --- Tell where half of an argument is.

@@ -92,18 +92,10 @@ end
 -- A whole number of 64 bits without a sign: an integer, or the string of its digits as `carton.json` gives it where
 -- the highest bit is set. A float beyond 2^53 stands for several integers.
 local function integer(value, what, name)
-  local number
-  if type(value) == "string" and value:find("^%d+$") and #value <= 20 then
-    number = 0
-    for digit in value:gmatch("%d") do
-      if math.ult(0x1999999999999999, number) or number == 0x1999999999999999 and digit > "5" then
-        fail("%s: %s: '%s' has more than 64 bits", what, name, value)
-      end
-      number = number * 10 + tonumber(digit)
-    end
-    return number
+  if type(value) == "string" and value:find("^%d+$") then
+    return require("carton.seccomp.bpf").number(value) or fail("%s: %s: '%s' has more than 64 bits", what, name, value)
   end
-  number = type(value) == "number" and math.tointeger(value)
+  local number = type(value) == "number" and math.tointeger(value)
   if math.type(value) == "float" and value >= 2.0 ^ 53 then
     fail("%s: %s: '%.0f' was rounded; write it as an integer, or as a string of digits", what, name, value)
   elseif not number or number < 0 then
