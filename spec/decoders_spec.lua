@@ -105,6 +105,16 @@ describe("what is changed by chance", function()
     try(400, function() return mutate(copy(profile)) end, function(value)
       seccomp.compile(value, { "SYS_ADMIN" }, "x86_64")
     end)
+    local whole, path = json.encode(profile), helper.tmpdir() .. "/profile.json"
+    try(1000, function() return change_bytes(whole) end, function(text)
+      seccomp.compile(helper.write(path, text), { "SYS_ADMIN" }, "x86_64")
+    end)
+  end)
+
+  it("is JSON, or refused", function()
+    local whole = '{"a": [1, -2.5e3, "\\u00e9\\ud83d\\ude00\\n", true, null, {}], "b": {"c": 18446744073709551608}}'
+    whole = whole:gsub("null, ", "")
+    try(2000, function() return change_bytes(whole) end, json.decode)
   end)
 
   it("is a profile of the project's own, or refused", function()
