@@ -215,6 +215,25 @@ describe("on_syscall #userns", function()
     end
   end)
 
+  it("closes what a handler had open when its time was up", function()
+    local kept, closed
+    local c <close> = carton.container { rootfs = root(), args = { "payload" }, stdout = "capture", timeout = 30,
+      on_syscall = { timeout = 0.1, getppid = function()
+        local null <close> = core.exec.null()
+        kept = null
+        local own <close> = setmetatable({}, { __close = function() closed = true end }) -- luacheck: ignore own
+        local endless <close> = setmetatable({}, { __close = function() -- luacheck: ignore endless
+          while true do end -- luacheck: ignore
+        end })
+        while true do end -- luacheck: ignore
+      end } }
+    c:start()
+    assert.matches("took longer than 0.1 s", tostring(helper.raises(c.wait, c)))
+    assert.equal("getppid -1 EPERM\n", c:wait().stdout)
+    assert.is_true(closed)
+    assert.matches("closed descriptor", tostring(helper.raises(kept.fileno, kept)))
+  end)
+
   it("denies when a handler yields, and goes on with the others", function()
     local c <close> = carton.container { rootfs = root(), args = { "payload", "times", "3" }, stdout = "capture",
       timeout = 30, on_syscall = { getppid = function() return coroutine.yield() end } }

@@ -15,6 +15,8 @@ Lua that comes to an end: functions in time, and data in bounded memory. For mod
 #define BOUNDED_DATA "carton.bounded.data"
 #define CALL_EVERY   10000 /* instructions between two looks at the clock */
 #define DATA_EVERY   100   /* the same, where each may copy all memory there is */
+#define CLOSINGS     16
+#define CLOSING_TIME 1.0 /* seconds */
 
 static double seconds_now(void)
 {
@@ -27,7 +29,9 @@ static double seconds_now(void)
 struct limit {
 	double deadline;
 	const char *message;
-	bool is_over; /* it was raised: all that is called or goes on for long raises it again */
+	bool is_over; /* every function of Lua that is called, or goes on for long, raises now */
+	bool was_over;
+	int closings; /* variables whose __close may still take its time */
 };
 
 static const char limit_key; /* its address is where the registry has the limit in force */
@@ -61,6 +65,29 @@ static void hook_entered(lua_State *L, lua_Debug *ar)
 	lua_settop(L, top);
 }
 
+/* What is called: a function of Lua; for a variable that goes out of scope, its __close. */
+static bool is_lua(lua_State *L, lua_Debug *ar)
+{
+	bool is;
+
+	lua_getinfo(L, "f", ar);
+	is = !lua_iscfunction(L, -1);
+	lua_pop(L, 1);
+	return is;
+}
+
+static bool is_closing(lua_State *L, lua_Debug *ar)
+{
+	int top = lua_gettop(L);
+	bool is;
+
+	lua_getinfo(L, "f", ar);
+	is = lua_getlocal(L, ar, 1) && luaL_getmetafield(L, -1, "__close") != LUA_TNIL &&
+	     lua_rawequal(L, -1, top + 1);
+	lua_settop(L, top);
+	return is;
+}
+
 static void on_event(lua_State *L, lua_Debug *ar)
 {
 	struct limit *limit;
@@ -73,8 +100,14 @@ static void on_event(lua_State *L, lua_Debug *ar)
 		return;
 	}
 	if (ar->event == LUA_HOOKCOUNT && seconds_now() > limit->deadline)
-		limit->is_over = true;
-	if (limit->is_over) {
+		limit->is_over = limit->was_over = true;
+	if (limit->is_over && ar->event != LUA_HOOKCOUNT && limit->closings > 0 &&
+	    is_closing(L, ar)) {
+		limit->closings--;
+		limit->is_over = false;
+		limit->deadline = seconds_now() + CLOSING_TIME;
+	}
+	if (limit->is_over && (ar->event == LUA_HOOKCOUNT || is_lua(L, ar))) {
 		lua_pushstring(L, limit->message);
 		lua_error(L);
 	}
@@ -84,8 +117,9 @@ static void on_event(lua_State *L, lua_Debug *ar)
 
 /***
 Call a function that has to return before a deadline. Coroutines count, whoever made them; an error
-that the function catches is raised again. A system call that waits is not interrupted, and neither
-is the message handler of xpcall: Lua calls it where no hook is. The function can't yield.
+that the function catches is raised again, while what goes out of scope is closed. A system call
+that waits is not interrupted, and neither is the message handler of xpcall: Lua calls it where no
+hook is. The function can't yield.
 @function call
 @tparam number deadline as of `carton.host.monotonic`
 @tparam string message what is raised after it
@@ -97,7 +131,8 @@ is the message handler of xpcall: Lua calls it where no hook is. The function ca
 static int bounded_call(lua_State *L)
 {
 	struct limit limit = {.deadline = luaL_checknumber(L, 1),
-	                      .message = luaL_checkstring(L, 2)};
+	                      .message = luaL_checkstring(L, 2),
+	                      .closings = CLOSINGS};
 	lua_Hook hook = lua_gethook(L);
 	int mask = lua_gethookmask(L), count = lua_gethookcount(L), r;
 
@@ -110,7 +145,7 @@ static int bounded_call(lua_State *L)
 	lua_sethook(L, hook, mask, count);
 	lua_pushvalue(L, 3);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &limit_key); /* replaces a value: takes no memory */
-	if (limit.is_over) {
+	if (limit.was_over) {
 		lua_pushboolean(L, 0);
 		lua_pushvalue(L, 2);
 		return 2;
