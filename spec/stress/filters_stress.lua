@@ -13,6 +13,7 @@ local cjson = require("cjson")
 local COUNT <const> = math.tointeger(os.getenv("STRESS_FILTERS") or 4000)
 local SEED <const> = math.tointeger(os.getenv("STRESS_SEED") or os.time())
 local HELPER <const> = (os.getenv("BUILD") or "build") .. "/stress/libseccomp"
+local LOADS_NUMBER <const> = "2000000000000000"
 local LAST <const>, CALLS <const> = 0xffffffff, 40 -- calls that are tried of each profile
 local ARCHES <const> = { { "x86_64", 0xC000003E }, { "i386", 0x40000003 } }
 local ACTIONS <const> = { allow = { "SCMP_ACT_ALLOW", 0x7fff0000, 8 }, log = { "SCMP_ACT_LOG", 0x7ffc0000, 7 },
@@ -339,7 +340,8 @@ local function library(profiles)
     local i, arch = count // 2 + 1, ARCHES[count % 2 + 1][1]
     count = count + 1
     programs[i] = programs[i] or {}
-    programs[i][arch] = not line:find("^%-") and line:gsub("%x%x", function(digits)
+    -- where it shares code, libseccomp 2.5.4 at times does not load the number of the call after the architecture
+    programs[i][arch] = line:find("^" .. ("%x"):rep(32) .. LOADS_NUMBER) and line:gsub("%x%x", function(digits)
       return string.char(tonumber(digits, 16))
     end) or nil
   end
