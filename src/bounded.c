@@ -34,7 +34,7 @@ struct limit {
 	int closings; /* variables whose __close may still take its time */
 };
 
-static const char limit_key; /* its address is where the registry has the limit in force */
+static _Thread_local struct limit *in_force;
 
 /* How coroutines are entered: coroutine.resume, and what coroutine.wrap returns. */
 static lua_CFunction resume_function, wrapped_function;
@@ -90,11 +90,8 @@ static bool is_closing(lua_State *L, lua_Debug *ar)
 
 static void on_event(lua_State *L, lua_Debug *ar)
 {
-	struct limit *limit;
+	struct limit *limit = in_force;
 
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &limit_key);
-	limit = lua_touserdata(L, -1);
-	lua_pop(L, 1);
 	if (!limit) { /* a coroutine that outlives the function that made it */
 		lua_sethook(L, NULL, 0, 0);
 		return;
@@ -133,26 +130,24 @@ static int bounded_call(lua_State *L)
 	struct limit limit = {.deadline = luaL_checknumber(L, 1),
 	                      .message = luaL_checkstring(L, 2),
 	                      .closings = CLOSINGS};
+	struct limit *outer = in_force;
 	lua_Hook hook = lua_gethook(L);
 	int mask = lua_gethookmask(L), count = lua_gethookcount(L), r;
 
-	lua_rawgetp(L, LUA_REGISTRYINDEX, &limit_key);
-	lua_insert(L, 3); /* what holds outside of this call */
-	lua_pushlightuserdata(L, &limit);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &limit_key);
+	luaL_checkany(L, 3);
+	in_force = &limit;
 	hook_thread(L);
-	r = lua_pcall(L, lua_gettop(L) - 4, LUA_MULTRET, 0);
+	r = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0);
 	lua_sethook(L, hook, mask, count);
-	lua_pushvalue(L, 3);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &limit_key); /* replaces a value: takes no memory */
+	in_force = outer;
 	if (limit.was_over) {
 		lua_pushboolean(L, 0);
 		lua_pushvalue(L, 2);
 		return 2;
 	}
 	lua_pushboolean(L, r == LUA_OK);
-	lua_replace(L, 3);
-	return lua_gettop(L) - 2;
+	lua_replace(L, 2);
+	return lua_gettop(L) - 1;
 }
 
 /* A state of its own, which allocates up to `most` bytes. */
