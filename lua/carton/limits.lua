@@ -65,7 +65,7 @@ local function set(name)
     local items = type(value) == "table" and value or {}
     local stray = require("carton.list").stray(items)
     for _, item in ipairs(items) do
-      stray = stray or type(item) ~= "string" and math.type(item) ~= "integer" and item
+      stray = stray or type(item) ~= "string" and math.type(item) ~= "integer"
     end
     if stray then
       fail("field '%s': a list such as \"0-2,4\" expected", name)
