@@ -427,10 +427,8 @@ static const struct {
 	{"type", 0, type},         {"trace", 0, trace},
 	{"steal", 0, steal},       {"key-add", 3, key_add},
 	{"key-find", 1, key_find}, {"release-agent", 0, release_agent},
-	{"write", 1, write_back},
-	{"outlive", 0, outlive},
-	{"siblings", 1, siblings},
-	{"hold", 0, hold},
+	{"write", 1, write_back},  {"outlive", 0, outlive},
+	{"siblings", 1, siblings}, {"hold", 0, hold},
 	{"seize", 1, seize},
 };
 
