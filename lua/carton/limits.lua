@@ -63,11 +63,11 @@ end
 local function set(name)
   return function(value)
     local items = type(value) == "table" and value or {}
-    local stray = require("carton.list").stray(items)
+    local is_list = require("carton.list").stray(items) == nil
     for _, item in ipairs(items) do
-      stray = stray or type(item) ~= "string" and math.type(item) ~= "integer"
+      is_list = is_list and (type(item) == "string" or math.type(item) == "integer")
     end
-    if stray then
+    if not is_list then
       fail("field '%s': a list such as \"0-2,4\" expected", name)
     end
     value = type(value) == "table" and table.concat(value, ",") or value
