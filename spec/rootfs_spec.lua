@@ -88,6 +88,18 @@ describe("rootfs.system #userns", function()
       assert.is_truthy(open:find("readable " .. path, 1, true), open)
     end
   end)
+  it("hides and protects among hundreds of mounts #root", function()
+    helper.isolated(function()
+      local place = helper.tmpdir()
+      for i = 1, 300 do
+        posix.mkdir(place .. "/" .. i)
+        carton.mount.bind { source = place, target = place .. "/" .. i }
+      end
+      local seen = output("cat /proc2/interrupts; grep -c ' /proc2/sys ro' /proc/self/mountinfo",
+        { mounts = { { type = "proc", target = "/proc2" } }, rootfs = rootfs.dir(helper.rootfs(true)) })
+      assert(seen == "1", seen)
+    end)
+  end)
   it("takes no more of a procfs or sysfs than it needs, unless it is told to", function()
     local c <close> = carton.container { rootfs = helper.rootfs(true), args = { "sleep", "60" }, stdin = "null",
       mounts = { { type = "proc", target = "/p" }, { type = "sysfs", target = "/s" }, "/sys:/b",

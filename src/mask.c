@@ -11,7 +11,8 @@
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
 
-#define LIST_SIZE  ((size_t)128 << 10) /* of the first try to read mountinfo */
+#define LIST_FIRST ((size_t)16 << 10) /* on the stack: enough for a hundred mounts */
+#define LIST_SIZE  ((size_t)128 << 10)
 #define LIST_LIMIT ((size_t)64 << 20)
 #define LIST_TRIES 16
 
@@ -32,10 +33,11 @@ struct seen { /* a line of mountinfo */
 };
 
 struct list {
-	char *memory;
+	char *memory; /* `first`, or a mapping */
 	size_t size;
 	struct seen *mounts; /* above the text, at the end of the memory */
 	uint32_t count;
+	_Alignas(struct seen) char first[LIST_FIRST];
 };
 
 /* Mask a directory: one empty read-only tmpfs for all of them, attached at the first. */
@@ -124,7 +126,7 @@ int carton_mount_readonly(struct carton_context *ctx, const void *fields)
 
 static void free_list(struct list *list)
 {
-	if (list->memory)
+	if (list->memory && list->memory != list->first)
 		sys_call(SYS_munmap, list->memory, list->size);
 	list->memory = NULL;
 }
@@ -200,13 +202,19 @@ static int parse_list(struct list *list, size_t length)
 static int try_list(struct carton_context *ctx, struct list *list)
 {
 	size_t length = 0;
-	long r = sys_call(SYS_mmap, NULL, list->size, PROT_READ | PROT_WRITE,
-	                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long r;
 	int fd;
 
-	if (r < 0 && r > -4096)
-		return carton_fail(ctx, CARTON_CALL_READ, r);
-	list->memory = (char *)r;
+	list->memory = list->first;
+	if (list->size > sizeof(list->first)) {
+		r = sys_call(SYS_mmap, NULL, list->size, PROT_READ | PROT_WRITE,
+		             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (r < 0 && r > -4096) {
+			list->memory = NULL;
+			return carton_fail(ctx, CARTON_CALL_READ, r);
+		}
+		list->memory = (char *)r;
+	}
 	fd = carton_open_mountinfo(ctx);
 	if (fd < 0)
 		return fd;
@@ -218,6 +226,7 @@ static int try_list(struct carton_context *ctx, struct list *list)
 	sys_close(fd);
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_READ, r);
+	list->memory[length] = '\0';
 	return length + 1 < list->size ? parse_list(list, length) : -E2BIG;
 }
 
@@ -225,7 +234,8 @@ static int read_list(struct carton_context *ctx, struct list *list)
 {
 	int r = -E2BIG;
 
-	for (list->size = LIST_SIZE; r == -E2BIG && list->size <= LIST_LIMIT; list->size *= 4) {
+	for (list->size = LIST_FIRST; r == -E2BIG && list->size <= LIST_LIMIT;
+	     list->size = list->size < LIST_SIZE ? LIST_SIZE : list->size * 4) {
 		r = try_list(ctx, list);
 		if (r == 0)
 			return 0;
@@ -537,7 +547,7 @@ int carton_mount_protect(struct carton_context *ctx, const void *fields)
 {
 	const struct step_protect *f = fields;
 	bool found[KINDS] = {false};
-	struct list list = {0};
+	struct list list;
 	int base = ctx->root;
 	int r = -EAGAIN;
 

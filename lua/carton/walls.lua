@@ -2,6 +2,7 @@
 
 --- What every procfs and sysfs of a container is covered with, and when: see `carton.mount.protect`.
 -- @module carton.walls
+local host = require("carton.core").host
 local walls = {}
 
 local SAFE <const> = { { "nosuid", "suid" }, { "nodev", "dev" }, { "noexec", "exec" } }
@@ -47,6 +48,24 @@ function walls.harden(step)
   return copy
 end
 
+-- A sysfs has the same everywhere, but for network devices. To look in a new one for what the host's lacks takes longer
+-- than to mask what is there; all processors have the same as the first.
+local function is_absent(path)
+  local sample = path:gsub("/cpu%*", "/cpu0")
+  if sample:find("*", 1, true) or not sample:find("^/sys/.") then
+    return false
+  end
+  local found, _, errno = host.stat(sample)
+  if found or errno ~= 2 then -- ENOENT
+    return false
+  end
+  repeat
+    sample = sample:match("^(.*)/")
+  until sample == "" or host.stat(sample)
+  local statfs = host.statfs(sample)
+  return statfs ~= nil and statfs.type == "sysfs" -- and no mask of our own
+end
+
 --- Collect what is masked and protected until the last mount: what is mounted later would not be covered.
 -- @treturn table `take(step)`, which is true when the step is collected; `step()`, which gives one for all of them or
 --   nil
@@ -75,13 +94,18 @@ function walls.new()
   end
 
   function collected.step()
-    local rest = {}
+    local rest, there = {}, {}
+    for _, path in ipairs(masked) do
+      if type(path) ~= "string" or not is_absent(path) then
+        there[#there + 1] = path
+      end
+    end
     for _, path in ipairs(readonly) do
       if not (is_writable and path == "/sys") then -- a step says so
         rest[#rest + 1] = path
       end
     end
-    return #masked + #rest > 0 and { "mount.protect", masked = masked, readonly = rest } or nil
+    return #there + #rest > 0 and { "mount.protect", masked = there, readonly = rest } or nil
   end
   return collected
 end
