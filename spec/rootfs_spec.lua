@@ -145,7 +145,7 @@ describe("rootfs.system #userns", function()
       at[step[1]] = i
     end
     assert.is_true(at["mount.protect"] > at["mount.device"] and at["mount.protect"] > at["mount.proc"])
-    assert.same({ at["mount.protect"] + 1, at["mount.protect"] + 2 }, { at["mount.setattr"], at["mount.pivot_root"] })
+    assert.same({ at["mount.protect"] - 2, at["mount.protect"] - 1 }, { at["mount.setattr"], at["mount.pivot_root"] })
     assert.is_nil(at["mount.mask"] or at["mount.readonly"])
     local masked = steps[at["mount.protect"]].masked
     assert.equal("/secret", masked[#masked])

@@ -15,6 +15,8 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 {
 	struct carton_context ctx = {.proc = -1,
 	                             .stage = -1,
+	                             .null = -1,
+	                             .wants_null = plan->null,
 	                             .wants_stage = plan->stage,
 	                             .own_mounts = plan->own_mounts,
 	                             .channel = plan->channel,

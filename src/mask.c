@@ -215,7 +215,7 @@ static int try_list(struct carton_context *ctx, struct list *list)
 		}
 		list->memory = (char *)r;
 	}
-	fd = carton_open_mountinfo(ctx);
+	fd = carton_proc_open(ctx, "self/mountinfo", O_RDONLY);
 	if (fd < 0)
 		return fd;
 	do {
@@ -504,7 +504,7 @@ static int protect_seen(struct carton_context *ctx, const struct step_protect *f
 	if (r < 0)
 		return r;
 	at = find(list, id);
-	if (!at) /* it is only a part of a mount */
+	if (!at) /* it is only a part of a mount, or not the root of this process yet */
 		return carton_fail(ctx, CARTON_CALL_OPENAT2, -EINVAL);
 	while (r == 0 && (m = next_of(list))) {
 		enum place place = place_of(list, m, at);

@@ -84,35 +84,6 @@ int carton_stage(struct carton_context *ctx)
 	return r < 0 ? r : open_directory(ctx, ctx->stage, "new");
 }
 
-/* mountinfo names what the root of the process that opens it reaches: on a stage, both roots. */
-int carton_open_mountinfo(struct carton_context *ctx)
-{
-	int host = -1, here = -1, fd = -1, r = 0, back = 0;
-
-	if (ctx->stage < 0)
-		return carton_proc_open(ctx, "self/mountinfo", O_RDONLY);
-	r = carton_proc(ctx); /* while there is a /proc */
-	if (r >= 0)
-		r = host = open_directory(ctx, AT_FDCWD, "/");
-	if (r >= 0)
-		r = here = open_directory(ctx, AT_FDCWD, ".");
-	if (r >= 0)
-		r = change_root(ctx, ctx->stage);
-	if (r == 0) {
-		r = fd = carton_proc_open(ctx, "self/mountinfo", O_RDONLY);
-		back = change_root(ctx, host);
-	}
-	if (r >= 0 && back == 0 && (back = (int)sys_fchdir(here)) < 0)
-		carton_fail(ctx, CARTON_CALL_CHDIR, back);
-	if (host >= 0)
-		sys_close(host);
-	if (here >= 0)
-		sys_close(here);
-	if (back < 0 && fd >= 0)
-		sys_close(fd);
-	return back < 0 ? back : r;
-}
-
 /* Leave the stage for the new root. The old one is on "old" of what lies on the new root then. */
 static int leave_stage(struct carton_context *ctx, int fd, const char *put_old)
 {
@@ -193,9 +164,11 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 {
 	const struct step_pivot_root *f = fields;
 	bool staged = ctx->stage >= 0;
-	int fd, r = exchange_root(ctx, f);
+	int fd, r = ctx->wants_null ? carton_open_null(ctx) : 0;
 	long call;
 
+	if (r == 0)
+		r = exchange_root(ctx, f);
 	if (r == 0 && (staged || !f->put_old))
 		r = uncover_root(ctx);
 	if (r < 0)

@@ -79,6 +79,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 		plan->steps[i - 1].perform = p->perform;
 		plan->steps[i - 1].fields = fields;
 		plan->stage = plan->stage || wants_stage(p, fields, &rooted);
+		plan->null = plan->null || p->perform == carton_mount_protect;
 		if (needs) {
 			if (p->perform == carton_namespace_enter ||
 			    p->perform == carton_exec_fork ||

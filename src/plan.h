@@ -25,6 +25,7 @@ struct carton_plan {
 	int parent;                   /* pidfd of the parent, or -1 */
 	bool own_mounts;              /* the process begins in a mount namespace of its own */
 	bool stage;   /* host paths are looked up after the first mount on "/": pivot.c */
+	bool null;    /* something is masked */
 	bool watched; /* stop at exec: the parent looks at the program before it begins */
 	int image;    /* memfd of the init that exec.exec begins with, or -1 */
 };

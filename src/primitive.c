@@ -120,6 +120,7 @@ static int perform_here(lua_State *L)
 	                             .channel = -1,
 	                             .parent = -1,
 	                             .image = -1,
+	                             .null = -1,
 	                             .masked = -1};
 	struct carton_failure failure = {.step = p->name, .fields = 1};
 	struct carton_arena arena;
@@ -150,6 +151,8 @@ static int perform_here(lua_State *L)
 		sys_close(ctx.proc);
 	if (ctx.masked >= 0)
 		sys_close(ctx.masked);
+	if (ctx.null >= 0)
+		sys_close(ctx.null);
 	if (r < 0) {
 		failure.call = carton_call_word(ctx.report.call);
 		failure.text = ctx.report.text;

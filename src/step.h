@@ -133,6 +133,9 @@ struct carton_context {
 	int stage; /* root of the mount that holds the caller's root and the new one, or -1 */
 	bool wants_stage; /* the new root goes on one: pivot.c */
 	bool own_mounts;  /* nobody else is in the mount namespace */
+	bool wants_null;  /* something is masked after pivot_root */
+	int null;         /* a mount of /dev/null, or -1 */
+	bool null_used;   /* it is attached */
 	int channel;      /* socket to the parent, -1 outside of a plan */
 	int parent;       /* pidfd of the parent, -1 outside of a plan */
 	bool traced;      /* stops at exec, where the parent looks at what is executed */
@@ -518,8 +521,6 @@ struct step_landlock {
 
 /* Make the place for the new root: an O_PATH descriptor, or -errno. pivot.c */
 int carton_stage(struct carton_context *ctx);
-/* What is mounted where, as proc_pid_mountinfo(5) has it, or -errno: pivot.c */
-int carton_open_mountinfo(struct carton_context *ctx);
 /* A detached mount of a file system, or -errno: mount.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
 
@@ -529,6 +530,8 @@ int carton_bind_at(struct carton_context *ctx, int source, int target, bool recu
                    uint64_t attributes);
 /* Attach the host's /dev/null there. */
 int carton_bind_null(struct carton_context *ctx, int target);
+/* Have it ready for when the host's /dev is out of reach. */
+int carton_open_null(struct carton_context *ctx);
 
 /* Tell the parent something, with a descriptor or -1; `secret`: what lets it pass a filter of
  * notify.c, or NULL. exec.c */

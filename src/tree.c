@@ -286,16 +286,41 @@ static int bind_device(struct carton_context *ctx, const struct step_device *f)
 	return r;
 }
 
-int carton_bind_null(struct carton_context *ctx, int target)
+int carton_open_null(struct carton_context *ctx)
 {
 	static const struct step_device null = {.type = S_IFCHR, .major = 1, .minor = 3};
-	int r, fd = open_device(ctx, "/dev/null", &null);
+	struct mount_attr attr = {.attr_set = DEVICE_ATTRIBUTES};
+	int fd = open_device(ctx, "/dev/null", &null);
+	long tree, r;
 
 	if (fd < 0)
 		return fd;
-	r = carton_bind_at(ctx, fd, target, false, DEVICE_ATTRIBUTES);
+	tree = sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	sys_close(fd);
-	return r;
+	if (tree < 0)
+		return carton_fail(ctx, CARTON_CALL_OPEN_TREE, tree);
+	r = sys_mount_setattr((int)tree, 0, &attr);
+	if (r < 0) {
+		sys_close((int)tree);
+		return carton_fail(ctx, CARTON_CALL_MOUNT_SETATTR, r);
+	}
+	ctx->null = (int)tree;
+	return 0;
+}
+
+/* The first time the mount itself, then clones of it: of a detached one there are none. */
+int carton_bind_null(struct carton_context *ctx, int target)
+{
+	int opened = ctx->null < 0 ? carton_open_null(ctx) : 0;
+	long r;
+
+	if (opened < 0)
+		return opened;
+	if (ctx->null_used)
+		return carton_bind_at(ctx, ctx->null, target, false, 0);
+	r = sys_move_mount(ctx->null, target);
+	ctx->null_used = r == 0;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
 }
 
 int carton_mount_device(struct carton_context *ctx, const void *fields)

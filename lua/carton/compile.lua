@@ -382,6 +382,7 @@ local function mount_steps(list, fields, facts)
   return steps
 end
 
+-- Gives the step that masks what is mounted; it comes last.
 local function add_root(add_step, fields, facts)
   local list = layout(fields)
   check_first(list)
@@ -427,10 +428,10 @@ local function add_root(add_step, fields, facts)
     end
     add(adapt(copy, facts))
   end
-  add_step(collected.step()) -- after the last mount, whatever it is and wherever
-  if readonly then -- likewise, as a mount may have needed a place to be made
+  if readonly then -- after the last mount, which may have needed a place to be made
     add { "mount.setattr", target = "/", options = { "ro" } }
   end
+  return collected.step()
 end
 
 local function add_parameters(add, fields)
@@ -656,15 +657,14 @@ function compile.plan(fields, given)
   end
   add_cgroup(add, facts, group)
   add_namespaces(add, fields, facts, handles)
-  if facts.ownroot then
-    add_root(add, fields, facts)
-  end
+  local masks = facts.ownroot and add_root(add, fields, facts)
   add_parameters(add, fields)
   if fields.on and fields.on.created then
     add { "sync", name = "created" }
   end
   if facts.ownroot then
     add { "mount.pivot_root" }
+    add(masks or nil) -- after the last mount, whatever it is and wherever, and with no mount of the host's to look at
   end
   add_descriptors(add, fields, list, facts.ownroot and "/dev/console" or nil)
   add_process(add, fields)
