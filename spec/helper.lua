@@ -255,6 +255,15 @@ function helper.isolated(f)
   end
 end
 
+--- Whether this user can have containers in the host's pid namespace, which takes a cgroup.
+function helper.can_share_pid()
+  local ok, group = pcall(require("carton.cgroup").create, { name = "spec", files = {} })
+  if ok then
+    group:close()
+  end
+  return ok
+end
+
 --- Directories of cartons, anywhere below /sys/fs/cgroup.
 function helper.groups()
   return helper.run({ "find", "/sys/fs/cgroup", "-name", "carton-*" }).stdout

@@ -63,8 +63,8 @@ describe("an end that is kept from us #userns", function()
   it("by such children of another container in its pid namespace does not, either", function()
     local before = helper.world()
     local c <close> = home()
-    local pod <close> = container { rootfs = image, args = { "payload", "siblings", "4", "stay" },
-      namespaces = { pid = c } }:start()
+    local pod <close> = carton.container { rootfs = image, args = { "payload", "siblings", "4", "stay" },
+      stdin = "null", stdout = "null", stderr = "null", namespaces = { pid = c } }:start()
     host.sleep(0.2)
     soon(c.close, c)
     soon(pod.close, pod)

@@ -63,7 +63,8 @@ describe("an end at any moment #userns", function()
       user = function(out) return container({ rootfs = image, args = args, stdout = out, user = "0:0" }):start() end,
       exec = function(out) return home:exec { args = args, stdin = "null", stdout = out, stderr = "null" } end,
       pod = function(out)
-        return container({ rootfs = image, args = args, stdout = out, namespaces = { pid = home } }):start()
+        return carton.container({ rootfs = image, args = args, stdin = "null", stdout = out, stderr = "null",
+          namespaces = { pid = home } }):start()
       end,
     } do
       local before = helper.world()
