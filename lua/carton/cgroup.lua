@@ -27,6 +27,7 @@ end
 --- Make a group and set its limits, all of them or none.
 -- @tparam table fields `name` (a part of the directory's), `files` as of `carton.limits.files`; what is `optional` of
 --   them is done without where it can't be had; `manager` (see `carton.subtree`)
+--   With the field `outlives` of the group set, what lives in there goes on when nobody refers to the group any more.
 -- @treturn group
 -- @raise `carton.error`: `EACCES` not delegated, `ENOENT` which level lacks which controller, `EINVAL` what the
 --   kernel does not take: file and value
@@ -310,7 +311,9 @@ end
 
 meta.__close = methods.close
 meta.__gc = function(self)
-  pcall(methods.close, self)
+  if not self.outlives then -- or it is removed later, as one that was left behind
+    pcall(methods.close, self)
+  end
 end
 
 --- Tell the name of its directory.

@@ -80,9 +80,10 @@ end
 -- @tparam[opt=false] boolean fields.no_userns it cannot make user namespaces; it needs one of its own
 -- @tparam[opt="new"] string fields.keyring its session keyring: `"inherit"`: the caller's
 -- @tparam[opt] table fields.label of a security module: `{ selinux = context }`, `{ apparmor = profile }`
--- @tparam[opt=true] boolean fields.die_with_parent false: it also lives on when nobody refers to it any more
+-- @tparam[opt=true] boolean fields.die_with_parent it ends with the recipe, however that ends and whatever it does
+--   (the guard of `exec.guard` sees to it); false: it also lives on when nobody refers to it any more
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
---   LISTEN_FDS and LISTEN_FDNAMES
+--   LISTEN_FDS and LISTEN_FDNAMES; given as they are, a directory too, which leads to the host's files
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
 -- @tparam[opt="0022"] string fields.umask and `oom_score_adj`, `scheduler`, `ioprio`, `affinity`, `personality`:
 --   see `carton.privilege`
@@ -182,7 +183,9 @@ local function make_group(c)
       compile.delegate(c.fields, c.group)
     end
   end
-  if c.group and c.is_loose and c.fields.die_with_parent ~= false then
+  if c.group and c.fields.die_with_parent == false then
+    c.group.outlives = true
+  elseif c.group and c.is_loose then
     core.exec.guard(c.group:ending())
   end
   return c.group
@@ -311,7 +314,8 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 --   `capabilities`, `keyring`, `label`, `landlock`, `no_new_privs`, `on_syscall`, `rlimits`, `seccomp`, `umask`,
 --   `timeout`, `descriptors`, `on`, as of `carton.container`; all of these but what it is connected to are the
 --   container's unless they are given, no_userns always, and `env` is added to the container's
--- @treturn container of that program alone, started
+-- @treturn container of that program alone, started; its `close`, `kill` and `timeout` end its first process, what
+--   that has started ends with the container
 -- @raise `carton.error` of the step that failed; a string when the container does not run, or is frozen
 -- @usage web:exec{ args = { "nginx", "-s", "reload" } }:wait()
 function methods:exec(fields)

@@ -208,6 +208,25 @@ describe("a container in the host's pid namespace", function()
       return helper.groups() == ""
     end))
   end)
+  it("lives on without its recipe when that is asked for, also with limits #root", function()
+    for _, fields in ipairs { "namespaces = { pid = 'host' }", "limits = { pids = 20 }" } do
+      local path = helper.write(helper.tmpdir() .. "/recipe.lua", ([[
+        local carton = require("carton")
+        local c = carton.container { rootfs = %q, args = { "sleep", "60" }, stdin = "null", stdout = "null",
+          stderr = "null", die_with_parent = false, %s }:start()
+        io.write(c:pid())
+      ]]):format(image, fields))
+      local said = helper.carton(path)
+      local process <close> = carton.exec.open_process(tonumber(said.stdout))
+      carton.host.sleep(0.2)
+      assert.is_true(process:is_alive(), fields .. said.stderr)
+      process:kill()
+    end
+    assert.is_true(helper.eventually(function()
+      assert.equal(0, helper.carton("run", "-T", "--pids", "9", image, "true").code)
+      return helper.groups() == ""
+    end))
+  end)
   it("is refused where it can have no cgroup #rootless", function()
     local before = helper.world()
     local ok, err = pcall(function() return container { namespaces = shared }:run() end)
