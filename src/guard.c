@@ -200,11 +200,16 @@ void carton_guard_add(lua_State *L, char kind, int fd)
 		carton_raise(L, "guard", NULL, -r);
 }
 
+int carton_guard_starting(void)
+{
+	return !guard.ready && guard.owner == getpid() ? guard.socket : -1;
+}
+
 void carton_guard_await(lua_State *L)
 {
 	int r;
 
-	if (guard.ready || guard.socket < 0 || guard.owner != getpid())
+	if (carton_guard_starting() < 0)
 		return;
 	r = await_guard();
 	if (r < 0) {

@@ -148,7 +148,8 @@ static int process_wait(lua_State *L)
 
 	if (!p->ended) {
 		carton_checkprocess(L, 1);
-		carton_guard_await(L);
+		if (timeout != 0)
+			carton_guard_await(L);
 		r = timeout >= 0 ? reap_within(p, timeout) : carton_reap(p, true);
 		if (r < 0)
 			return carton_raise(L, "wait", NULL, -r);
@@ -367,10 +368,10 @@ static int exec_poll(lua_State *L)
 	struct pollfd *fds;
 	lua_Unsigned n;
 	lua_Integer ready = 0;
+	bool again;
 	int r;
 
 	luaL_checktype(L, 1, LUA_TTABLE);
-	carton_guard_await(L);
 	n = lua_rawlen(L, 1);
 	luaL_argcheck(L, n < 1000000, 1, "list is too long");
 	fds = lua_newuserdatauv(L, (n + 1) * sizeof(*fds), 0);
@@ -391,16 +392,25 @@ static int exec_poll(lua_State *L)
 		fds[i].revents = 0;
 		lua_pop(L, 3);
 	}
+	fds[n].fd = carton_guard_starting(); /* -1: it is there */
+	fds[n].events = POLLIN;
+	fds[n].revents = 0;
 	do {
 		double before = now();
 
-		r = poll(fds, n,
+		r = poll(fds, n + 1,
 		         timeout < 0     ? -1
 		         : timeout > 1e6 ? 1000000000
 		                         : (int)(timeout * 1000 + 0.999));
 		if (timeout >= 0)
 			timeout = timeout - (now() - before) > 0 ? timeout - (now() - before) : 0;
-	} while (r < 0 && errno == EINTR);
+		again = r < 0 && errno == EINTR;
+		if (r > 0 && fds[n].revents) {
+			carton_guard_await(L);
+			fds[n].fd = -1;
+			again = --r == 0;
+		}
+	} while (again);
 	if (r < 0)
 		return carton_raise(L, "poll", NULL, errno);
 	lua_createtable(L, r, 0);
