@@ -47,7 +47,10 @@ local function add_guests(polls)
 end
 
 local function reap_guest(process)
-  if not process:wait(0) then
+  if not pcall(process.fileno, process) then -- it was closed, or collected a moment ago
+    guests[process] = nil
+    return
+  elseif not process:wait(0) then
     guests[process] = "held"
     return
   end
