@@ -6,6 +6,31 @@ local helper = require("spec.helper")
 local output, shell = helper.output, helper.shell
 local rootfs = carton.rootfs
 
+describe("rootfs #userns", function()
+  it("has mount points that everybody can pass, whatever the caller's umask", function()
+    local before = posix.umask()
+    carton.privilege.umask { mask = "0077" }
+    local ok, modes = pcall(output, "stat -c %a /a /a/b",
+      { rootfs = helper.rootfs(true), mounts = { { type = "tmpfs", target = "/a/b/c" } } })
+    posix.umask(before)
+    assert.equal("755\n755", modes)
+    assert.is_true(ok)
+  end)
+  it("has the host's procfs and sysfs wherever they go, when their namespace is the host's", function()
+    local compiled = carton.container { rootfs = rootfs.empty(), args = { "sh" }, idmap = "single",
+      namespaces = { pid = "host", net = "host" },
+      mounts = { { type = "proc", target = "/p" }, { type = "sysfs", target = "/s" } } }:compile()
+    local sources = {}
+    for _, step in ipairs(compiled.steps) do
+      if step[1] == "mount.bind" then
+        sources[step.target] = step.source
+      end
+    end
+    assert.same({ ["/proc"] = "/proc", ["/sys"] = "/sys", ["/p"] = "/proc", ["/s"] = "/sys" },
+      { ["/proc"] = sources["/proc"], ["/sys"] = sources["/sys"], ["/p"] = sources["/p"], ["/s"] = sources["/s"] })
+  end)
+end)
+
 describe("rootfs.system #userns", function()
   it("mounts /proc, /dev, /dev/shm, /dev/pts, /dev/mqueue and /sys as they are elsewhere", function()
     local c <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null" }

@@ -74,7 +74,7 @@ static int make_directories(struct carton_context *ctx, const char *path, uint64
 		if (next == -ENOENT) {
 			/* EEXIST: somebody else made it, or it is a link to nowhere. mkdirat(2)
 			 * follows none, and the second lookup fails then. */
-			made = sys_mkdirat(dir, prefix + begin, 0755);
+			made = without_umask(SYS_mkdirat, dir, (long)(prefix + begin), 0755, 0);
 			if (made == 0 || made == -EEXIST)
 				next = lookup(ctx, prefix, O_PATH, 0, resolve);
 		}
@@ -124,8 +124,8 @@ static int make_file(struct carton_context *ctx, const char *path, uint64_t reso
 
 	if (dir < 0)
 		return dir;
-	fd = sys_openat(dir, ctx->last,
-	                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
+	fd = without_umask(SYS_openat, dir, (long)ctx->last,
+	                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
 	if (fd >= 0) {
 		sys_close((int)fd);
 		fd = sys_openat(dir, ctx->last, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);

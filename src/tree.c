@@ -13,16 +13,6 @@
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
 
-/* Modes of new files are what the step says, whatever the caller's umask. */
-static long without_umask(long nr, long a, long b, long c, long d)
-{
-	long mask = sys_call(SYS_umask, 0);
-	long r = sys_call(nr, a, b, c, d);
-
-	sys_call(SYS_umask, mask);
-	return r;
-}
-
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif

@@ -159,7 +159,7 @@ local function adapt(step, facts)
     end
   elseif (name == "mount.proc" and not (facts.new.pid or facts.joined.pid))
     or (name == "mount.sysfs" and not (facts.new.net or facts.joined.net)) then
-    return { "mount.bind", source = step.target, target = step.target, recursive = true,
+    return { "mount.bind", source = name == "mount.proc" and "/proc" or "/sys", target = step.target, recursive = true,
       nofollow = step.nofollow ~= false, options = step.options }
   elseif name == "mount.mqueue" and not (facts.new.ipc or facts.joined.ipc) then
     return { "mount.bind", source = "/dev/mqueue", target = step.target, optional = true }
