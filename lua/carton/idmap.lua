@@ -150,11 +150,21 @@ local function covers(entries, id)
   return false
 end
 
+-- Root that may write any map does so, as the process that writes its own may not set its groups afterwards, and would
+-- keep the caller's: user_namespaces(7).
+local function may_map()
+  local set = {}
+  for _, name in ipairs(host.euid() == 0 and core.privilege.get().effective or {}) do
+    set[name] = true
+  end
+  return set.SETUID and set.SETGID and set.SETFCAP or false
+end
+
 local function single(container_uid, container_gid)
   return {
     uids = { { container_id = container_uid, host_id = host.euid(), size = 1 } },
     gids = { { container_id = container_gid, host_id = host.egid(), size = 1 } },
-    single = true,
+    single = not may_map(),
   }
 end
 
