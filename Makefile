@@ -101,8 +101,8 @@ test-setup: all ## prove the set-up in pristine minimal systems, entered with Ca
 
 test-vm: ## run the specs that need cgroup v2, or systemd, in virtual machines of their own (as root)
 	$(Q).ci/deps build test vm
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)spec/vm/run spec/vm/specs $(ARGS)
+	$(Q)$(MAKE) --no-print-directory all attack-tools
+	$(Q)spec/vm/run -t 2400 spec/vm/specs $(ARGS)
 	$(Q)spec/vm/run -S spec/vm/systemd $(ARGS)
 
 bench: all $(addprefix $(BUILD)/bench/,floor measure true) ## compare with other runtimes: medians and ratios
@@ -117,14 +117,14 @@ $(BUILD)/bench/true: spec/bench/true.c
 	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s \
 		-Wl,-z,noseparate-code,--build-id=none -o $@ $<
 
-attack_tools := $(BUILD)/attack/payload $(BUILD)/attack/loader
+attack_tools := $(BUILD)/attack/payload $(BUILD)/attack/loader $(BUILD)/containment/probe
 .PHONY: attack-tools attack-table
 attack-tools: $(attack_tools)
 
 attack-table: all $(attack_tools) ## try the attacks on Carton and on the OCI runtimes installed, in a virtual machine (as root)
 	$(Q)spec/vm/run -t 5400 env RUNTIME="$(RUNTIME)" sh -c 'eval "$$(make -s env)"; $(LUA) spec/attack/compare.lua $(ARGS)'
 
-$(BUILD)/attack/payload: spec/attack/payload.c
+$(BUILD)/attack/payload $(BUILD)/containment/probe: $(BUILD)/%: spec/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
 
@@ -134,12 +134,18 @@ $(BUILD)/attack/loader: spec/attack/loader.c
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -Os -ffreestanding -fno-stack-protector \
 		-nostdlib -static-pie -s -o $@ $<
 
-.PHONY: stress run-stress fuzz run-fuzz
-stress: ## inject faults, thousands of launches and filters, bombs; STRESS_STEP=9 does a ninth
+.PHONY: prove stress run-stress fuzz run-fuzz
+prove: ## prove every step of a launch necessary: remove each, exchange those whose order matters
+	$(Q).ci/deps build test
+	$(Q)$(MAKE) --no-print-directory all attack-tools
+	$(Q)eval "$$($(MAKE) -s env)" && CARTON_PROGRAM=$(CURDIR)/$(program) \
+		$(LUA) "$$(command -v busted)" --pattern=_prove $(ARGS) spec/containment
+
+stress: ## inject faults, thousands of launches, containers and filters, bombs; STRESS_STEP=9 does a ninth
 	$(Q).ci/deps build test
 	$(Q)$(MAKE) --no-print-directory run-stress
 
-run-stress: all $(addprefix $(BUILD)/stress/,inject witness starve libseccomp)
+run-stress: all attack-tools $(addprefix $(BUILD)/stress/,inject witness starve libseccomp)
 	$(Q)eval "$$($(MAKE) -s env)" && CARTON_PROGRAM=$(CURDIR)/$(program) BUILD=$(BUILD) \
 		$(LUA) "$$(command -v busted)" --pattern=_stress $(ARGS) spec/stress
 

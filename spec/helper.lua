@@ -102,9 +102,14 @@ function helper.read(path)
   return file:read("a")
 end
 
+--- Remove a directory with all that is in it.
+function helper.remove(path)
+  os.execute(("chmod -R u+rwX '%s' 2>/dev/null; rm -rf --one-file-system '%s'"):format(path, path))
+end
+
 function helper.cleanup()
   for _, path in ipairs(temporary) do
-    os.execute(("chmod -R u+rwX '%s' 2>/dev/null; rm -rf --one-file-system '%s'"):format(path, path))
+    helper.remove(path)
   end
   temporary = {}
 end
