@@ -213,7 +213,8 @@ function wait.process(process, name)
   while true do
     if process:wait(0) then
       return process:wait()
-    elseif not process:is_alive() then -- its tracer has its end: whoever waits next reaps it
+    elseif not process:is_alive() and not process:wait(0) then
+      -- it did not end meanwhile, but its tracer has its end: whoever waits next reaps it
       guests[process], kept[process] = "held", true
       return { code = 137, cause = "signalled", signal = "SIGKILL", core_dumped = false }
     end
