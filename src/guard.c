@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Starts the guard with the first launch and gives it each process that shall not outlive us.
- * PR_SET_PDEATHSIG alone does not hold: a program can reset it, and a change of ids does. The guard
- * watches us by a pidfd and holds one of each process; none of them can see or signal it. */
+/***
+The guard: it kills processes and cgroups as soon as this process has ended.
+@module carton.exec
+*/
+/* A small process, started with the first launch. PR_SET_PDEATHSIG alone is not enough: a program can
+ * reset it, and a change of ids does. The guard watches us by a pidfd and holds a pidfd of each process
+ * that must not outlive us; none of them can see or signal it. */
 #include "guard.h"
 
 #include <errno.h>
@@ -220,10 +224,11 @@ void carton_guard_await(lua_State *L)
 }
 
 /***
-Have processes killed as soon as this process has ended, however that comes. A small process of its
-own sees to it, which a first launch with a step `exec.die_with_parent` starts, if it is not there.
+Kill a process, or everything in a cgroup, as soon as this process ends, for whatever reason. This
+starts the guard, a small process of its own, unless it runs already; the first launch with a step
+`exec.die_with_parent` does so, too.
 @function guard
-@tparam[opt] process|directory what a process, or a cgroup with all that is in it
+@tparam[opt] process|directory what a process, or the directory of a cgroup; none: only start the guard
 @raise `carton.error`
 */
 int carton_guard(lua_State *L)
