@@ -33,13 +33,13 @@ describe("capability.resolve", function()
     assert.is_nil((" " .. table.concat(less, " ") .. " "):find(" SYS_ADMIN ", 1, true))
   end)
   it("refuses what is added and dropped, and what is no list", function()
-    for text, wish in pairs { ["CHOWN is to be added and dropped"] = { add = { "CHOWN" }, drop = { "cap_chown" } },
-      ["ALL is to be added and dropped"] = { add = "all", drop = "all" },
-      ["got the name 'CHOWN'"] = { drop = { CHOWN = true } },
-      ["got the name '3'"] = { drop = { "CHOWN", [3] = "KILL" } } } do
+    for text, wish in pairs { ["CHOWN is in both 'add' and 'drop'"] = { add = { "CHOWN" }, drop = { "cap_chown" } },
+      ["ALL is in both 'add' and 'drop'"] = { add = "all", drop = "all" },
+      ["got the key 'CHOWN'"] = { drop = { CHOWN = true } },
+      ["got the key '3'"] = { drop = { "CHOWN", [3] = "KILL" } } } do
       assert.matches(text, helper.raises(capability.resolve, wish))
     end
-    assert.matches("got the name 'x'", helper.raises(capability.ambient, { ambient = { x = "CHOWN" } }))
+    assert.matches("got the key 'x'", helper.raises(capability.ambient, { ambient = { x = "CHOWN" } }))
   end)
   it("never changes the default", function()
     local before = table.concat(capability.default, " ")

@@ -120,7 +120,7 @@ describe("limits #cgroup", function()
       c:wait(0.01)
       return kept
     end))
-    assert.matches("it can't be frozen while on_syscall answers mkdir of process %d+", tostring(inside[2]))
+    assert.matches("cannot be frozen while on_syscall answers mkdir of process %d+", tostring(inside[2]))
     local err = helper.raises_code("EBUSY", c.freeze, c)
     assert.matches("while on_syscall answers mkdir of process " .. kept.pid, tostring(err))
     assert.is_false(c.group:is_frozen())

@@ -39,9 +39,9 @@ describe("container: fields", function()
     refused("'on.started'.*function", { rootfs = "/", args = { "x" }, on = { started = 1 } })
   end)
   it("are refused when they are lists of which some would be left out", function()
-    refused("'mounts': a list expected, got the name 'target'",
+    refused("'mounts': a list expected, got the key 'target'",
       { rootfs = "/", args = { "x" }, mounts = { target = "/x" } })
-    refused("'devices': a list expected, got the name 'path'",
+    refused("'devices': a list expected, got the key 'path'",
       { rootfs = "/", args = { "x" }, devices = { path = "/x" } })
     refused("'args': item 3 is there, but item 2 is nil", { rootfs = "/", args = { "x", nil, "z" } })
     assert.is_true(pcall(carton.container, { rootfs = "/", args = { [0] = "script", "x" } }))

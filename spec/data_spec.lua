@@ -14,9 +14,9 @@ describe("data.load", function()
   end)
   it("gives nothing of a file that is something else, and says why in one line", function()
     for text, why in pairs { ["return 5"] = "it is a number", ["return { function() end }"] = "holds a function",
-      ["return { [1.5] = 1 }"] = "neither a name nor a place", ["local a = {} a.a = a return a"] = "too deep",
+      ["return { [1.5] = 1 }"] = "neither a name nor a place", ["local a = {} a.a = a return a"] = "nested too deeply",
       ["print()"] = "nil value %(global 'print'%)", ["return ('x'):rep(5)"] = "index a string", ["\27Lua"] = "binary",
-      ["x\27[2J"] = "^x%.lua:1: syntax error near '<.27>'", ["while true do end"] = "comes to no end" } do
+      ["x\27[2J"] = "^x%.lua:1: syntax error near '<.27>'", ["while true do end"] = "does not come to an end" } do
       local value, message = data.load(text, "x.lua")
       assert.is_nil(value)
       assert.matches(why, message)
@@ -29,7 +29,7 @@ describe("data.load", function()
       ["local t = {} for i = 1, 1e9 do t[i] = i end"] = "not enough memory",
       ["local t = {} for i = 1, 28 do t = { t, t } end return t"] = "too many entries",
       [DOUBLED:format(24) .. "local t = {} for i = 1, 1000 do t[i] = s end return t"] = "too much text",
-      [DOUBLED:format(24) .. "while true do local t = s .. 'x' end"] = "comes to no end" } do
+      [DOUBLED:format(24) .. "while true do local t = s .. 'x' end"] = "does not come to an end" } do
       local value, message = data.load(text, "x.lua")
       assert.is_nil(value)
       assert.matches(why, message)

@@ -69,7 +69,7 @@ local function orderly(f, ...)
   if not ok then
     local text = type(err) == "table" and err.usage and err.message or tostring(err)
     for _, words in ipairs(LUAS_OWN) do
-      if text:find(words, 1, true) and not text:find("is no learned profile", 1, true) then
+      if text:find(words, 1, true) and not text:find("is not a learned profile", 1, true) then
         error("not in words of ours: " .. text, 0)
       end
     end

@@ -116,8 +116,8 @@ describe("devices.text", function()
     for _, wish in ipairs { true, "all", 5 } do
       assert.matches('"default", false or a list', helper.raises(devices.text, wish))
     end
-    assert.matches("a list of rules expected, got the name 'allow'", helper.raises(devices.text, { allow = true }))
-    assert.matches("the name '3'", helper.raises(devices.text, { "c 1:3 r", [3] = "c 1:3 r" }))
+    assert.matches("a list of rules expected, got the key 'allow'", helper.raises(devices.text, { allow = true }))
+    assert.matches("the key '3'", helper.raises(devices.text, { "c 1:3 r", [3] = "c 1:3 r" }))
     local many = {}
     for i = 1, 257 do
       many[i] = "c 1:3 r"

@@ -138,7 +138,7 @@ describe("idmap.resolve", function()
       ['"auto", "single", "keep%-id" or a table'] = "all",
       ["'uids': entry 1 has an unknown field 'sise'"] = { gids = { entry },
         uids = { { container_id = 0, host_id = 1, size = 1, sise = 2 } } },
-      ["'uids': entry x is not of the list"] = { gids = { entry }, uids = { entry, x = entry } },
+      ["'uids': entry x is not in the list"] = { gids = { entry }, uids = { entry, x = entry } },
       ["'uids': entry 1 ends beyond the ids"] = { gids = { entry },
         uids = { { container_id = 0, host_id = 4294967294, size = 2 } } },
       ["'gids': entry 1 ends beyond"] = { uids = { entry }, gids = { { container_id = -1, host_id = 1, size = 1 } } },
@@ -232,9 +232,9 @@ describe("id maps of a container #userns", function()
     local two = carton.container { rootfs = "/", args = { "x" }, name = "two", namespaces = { user = true },
       idmap = "single" }
     assert.equal(one, plan({ net = one }).facts.joined.user)
-    assert.matches("field 'idmap': namespaces.net is one of one, and its user namespace", helper.raises(plan,
-      { net = one }, "single"))
-    assert.matches("one and two have user namespaces of their own", helper.raises(plan, { ipc = one, net = two }))
+    assert.matches("field 'idmap': namespaces.net joins the user namespace of one, which has a map",
+      helper.raises(plan, { net = one }, "single"))
+    assert.matches("one and two are in different user namespaces", helper.raises(plan, { ipc = one, net = two }))
     assert.equal(two, plan({ ipc = one, net = two, user = two }).facts.joined.user)
     assert.is_true(plan({ net = one, user = true }, "single").facts.new.user)
   end)

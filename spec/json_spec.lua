@@ -91,13 +91,17 @@ describe("json.decode", function()
     assert.is_nil(decode("null"))
   end)
   it("refuses everything else, and says where", function()
-    for text, why in pairs { [""] = "no value at byte 1", ["[1,]"] = "no value at byte 4", ["[1 2]"] = "'%]' or ','",
-      ["[01]"] = "leading zero", ["0x10"] = "something after", ["nan"] = "no value", ["1."] = "something after",
-      ["[null]"] = "null in a list", ['{"a":1,"a":2}'] = "there twice at byte 8", ['{"a":null,"a":2}'] = "there twice",
-      ["{a:1}"] = "a name expected", ['{"a" 1}'] = "':' expected", ['"x'] = "without an end", ['"\n"'] = "control",
-      ['"\\x"'] = "an escape", ['"\\ud800"'] = "an escape", ['"\\ud800\\u0041"'] = "surrogate",
-      ['"\\ude00"'] = "surrogate", [("["):rep(100)] = "too deep", ["1 1"] = "something after", ["truee"] = "no value",
-      ["'x'"] = "no value", ["+1"] = "no value" } do
+    for text, why in pairs { [""] = "a value expected at byte 1",
+      ["[1,]"] = "a value expected at byte 4", ["[1 2]"] = "'%]' or ','",
+      ["[01]"] = "leading zero", ["0x10"] = "unexpected text after", ["nan"] = "a value expected",
+      ["1."] = "unexpected text after",
+      ["[null]"] = "null in a list", ['{"a":1,"a":2}'] = "duplicate name at byte 8",
+      ['{"a":null,"a":2}'] = "duplicate name",
+      ["{a:1}"] = "a name expected", ['{"a" 1}'] = "':' expected", ['"x'] = "unterminated", ['"\n"'] = "control",
+      ['"\\x"'] = "invalid escape", ['"\\ud800"'] = "invalid escape", ['"\\ud800\\u0041"'] = "surrogate",
+      ['"\\ude00"'] = "surrogate", [("["):rep(100)] = "nested too deeply", ["1 1"] = "unexpected text after",
+      ["truee"] = "a value expected",
+      ["'x'"] = "a value expected", ["+1"] = "a value expected" } do
       assert.matches(why, helper.raises(decode, text))
     end
   end)

@@ -464,9 +464,9 @@ describe("carton.landlock", function()
     refused("unknown field 'reed'", { reed = { "/" } })
     refused("read: a list of paths expected, got number", { read = 1 })
     refused("read: a path expected, got number", { read = { 1 } })
-    refused("read: a list of paths expected, got the name 'path'", { read = { path = "/" } })
-    refused("write: a list of paths expected, got the name '3'", { write = { "/a", [3] = "/b" } })
-    refused("rules: a list expected, got the name 'path'", { rules = { path = "/" } })
+    refused("read: a list of paths expected, got the key 'path'", { read = { path = "/" } })
+    refused("write: a list of paths expected, got the key '3'", { write = { "/a", [3] = "/b" } })
+    refused("rules: a list expected, got the key 'path'", { rules = { path = "/" } })
     refused("read: unknown field 'acess' of a path", { read = { { path = "/", acess = {} } } })
     refused("it says nothing", {})
     refused("it says nothing", { optional = true })
@@ -491,8 +491,8 @@ end)
 describe("carton run --landlock", function()
   it("refuses what is none of its words", function()
     for _, case in ipairs { { "nope=/x", "is not read, write" }, { "read", "is not read, write" },
-      { "read=", "is not read, write" }, { "bind=x", "is no port" }, { "bind=1.5", "is no port" },
-      { "bind=65536", "port from 0 to 65535" }, { "connect=99999999999999999999", "is no port" },
+      { "read=", "is not read, write" }, { "bind=x", "is not a port" }, { "bind=1.5", "is not a port" },
+      { "bind=65536", "port from 0 to 65535" }, { "connect=99999999999999999999", "is not a port" },
       { "scope=x", "unknown name 'x'" } } do
       local result = helper.carton("run", "--landlock", case[1], helper.rootfs(), "true")
       assert.equal(125, result.code)

@@ -451,11 +451,11 @@ describe("carton.learn #userns", function()
     carton.learn.save(path, learned)
     assert.equal(helper.read(path), carton.learn.text(carton.learn.load(path)))
     for content, why in pairs { ["return {"] = "near <eof>", ["return 5"] = "it is a number",
-      ["return { seccomp = {} }"] = "no table 'learned'", ["while true do end"] = "it comes to no end",
+      ["return { seccomp = {} }"] = "no table 'learned'", ["while true do end"] = "it does not come to an end",
       ["return ('x'):rep(1 << 40)"] = "attempt to index a string", ["x('\27[2J')"] = "attempt to call a nil value",
       ["return { learned = { version = 1 }, seccomp = function() end }"] = "it holds a function",
-      ["local t = {} t[1] = t return t"] = "too deep", ["return {}\27[2J"] = "near '<\\27>'",
-      ["return { learned = { version = 1 }, containers = 5 }"] = "containers are no table",
+      ["local t = {} t[1] = t return t"] = "nested too deeply", ["return {}\27[2J"] = "near '<\\27>'",
+      ["return { learned = { version = 1 }, containers = 5 }"] = "'containers' is not a table",
       ["return { learned = { version = 9 } }"] = "version 9, not 1",
       ["return { learned = { version = 1 } }"] = "has no field 'seccomp'" } do
       helper.write(path, content)
@@ -573,7 +573,7 @@ describe("carton learn #userns", function()
     helper.write(dir .. "/mine.lua", "return { precious = true }")
     local refused = helper.carton("learn", "-o", dir .. "/mine.lua", path)
     assert.equal(125, refused.code)
-    assert.matches("is no learned profile", refused.stderr)
+    assert.matches("is not a learned profile", refused.stderr)
     assert.equal("", refused.stdout) -- before anything ran
     assert.equal("return { precious = true }", helper.read(dir .. "/mine.lua"))
     local files = {}
@@ -591,7 +591,7 @@ describe("carton learn #userns", function()
     for _, name in ipairs { "fifo", "link", "." } do
       local result = helper.carton("learn", "--oci", dir .. "/" .. name, path)
       assert.equal("125", tostring(result.code) .. result.stdout)
-      assert.matches("it is no regular file", result.stderr)
+      assert.matches("not a regular file", result.stderr)
     end
     assert.equal("fifo", posix.stat(dir .. "/fifo").type)
   end)
@@ -655,7 +655,7 @@ describe("carton learn #userns", function()
     for message, args in pairs {
       ["a recipe, or a root file system and a command, is missing"] = {},
       ["'%-%-enforce' goes with %-%-replay"] = { "--enforce", path },
-      ["'%-%-limit': 'x' is no number above 0"] = { "--limit", "x", path },
+      ["'%-%-limit': 'x' is not a number above 0"] = { "--limit", "x", path },
       ["unknown option '%-%-replai' %(did you mean '%-%-replay'%?%)"] = { "--replai", path },
       ["none.lua: No such file"] = { "--replay", "none.lua", path },
       ["'%-%-output' does not go with %-%-replay"] = { "--replay", "none.lua", "-o", "x", path },

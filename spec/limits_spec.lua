@@ -53,7 +53,7 @@ describe("limits.files", function()
     end
     assert.matches("unknown name 'reads'", helper.raises(limits.files, { io = { ["8:0"] = { reads = 1 } } }))
     for _, file in ipairs { "../x", "memory/max", "memory", ".max", "memory max", "" } do
-      assert.matches("no file of a controller", helper.raises(limits.files, nil, { [file] = 1 }))
+      assert.matches("is not a file of a cgroup controller", helper.raises(limits.files, nil, { [file] = 1 }))
     end
   end)
   it("sets no file that moves, stops or ends processes, or changes what the group is", function()
@@ -62,17 +62,17 @@ describe("limits.files", function()
       local text = helper.raises(function()
         carton.container { rootfs = "/", args = { "x" }, cgroup = { [file] = 1 } }:compile()
       end)
-      assert.is_truthy(text:find(("'%s' is no file of a controller"):format(file), 1, true), text)
+      assert.is_truthy(text:find(("'%s' is not a file of a cgroup controller"):format(file), 1, true), text)
     end
     assert.same({ "cgroup.max.depth 2", "cgroup.max.descendants 3" },
       files(nil, { ["cgroup.max.depth"] = 2, ["cgroup.max.descendants"] = "3" }))
   end)
   it("refuses what is said twice, or says nothing", function()
     for text, pair in pairs {
-      ["'cgroup': the field 'limits' sets memory.max already"] = { { memory = "1G" }, { ["memory.max"] = "2G" } },
+      ["'cgroup': memory.max is set by the field 'limits', too"] = { { memory = "1G" }, { ["memory.max"] = "2G" } },
       ["'cgroup': memory.low: a string or a whole number expected, got 1.5"] = { {}, { ["memory.low"] = 1.5 } },
       ["'cgroup': memory.low: a string or a whole number expected, got true"] = { {}, { ["memory.low"] = true } },
-      ["'io': nothing is said of 8:0"] = { { io = { ["8:0"] = {} } } },
+      ["'io': no limit for 8:0"] = { { io = { ["8:0"] = {} } } },
       ["'hugetlb': a page size such as 2MB expected, got '../x'"] = { { hugetlb = { ["../x"] = 1 } } },
       ["'cpuset': a list"] = { { cpuset = { 0, two = 2 } } },
     } do

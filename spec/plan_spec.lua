@@ -31,7 +31,7 @@ describe("a step's fields", function()
       ["'size' goes with 'temporary'"] = { "mount.overlay", target = "/", lower = "/", upper = "/u", work = "/w",
         size = "1m" },
       ["'lower': a list of at least one"] = { "mount.overlay", target = "/", lower = {}, temporary = true },
-      ["'upperdir' is said by the fields"] = { "mount.overlay", target = "/", lower = "/", temporary = true,
+      ["'upperdir' is set by the fields"] = { "mount.overlay", target = "/", lower = "/", temporary = true,
         data = { upperdir = "/u" } },
       ["'user' and 'uid' exclude"] = { "privilege.user", user = "web", uid = 0 },
       ["'group' and 'gid' exclude"] = { "privilege.user", uid = 0, group = "web", gid = 0 },
@@ -55,7 +55,7 @@ describe("a step's fields", function()
       uids = { "namespace.idmap", uids = { own[1], x = own[1] }, gids = own },
       handled = { "privilege.landlock", handled = { execute = true } },
     } do
-      refused(step, ("field '%s': list expected, got the name"):format(name))
+      refused(step, ("field '%s': list expected, got the key"):format(name))
     end
     refused({ "mount.mask", paths = { "/a", nil, "/b" } }, "field 'paths': the list has a hole")
     refused({ "mount.mask", paths = { "/a", [3] = "/b" } }, "field 'paths': the list has a hole")

@@ -209,7 +209,7 @@ describe("a layout as a list", function()
       ["readonly: boolean expected, got string"] = { readonly = "yes" },
       ["nestable: boolean expected, got number"] = { nestable = 0 },
       ["idmap: string or table expected"] = { idmap = 1 },
-      ["item 3 is there, but one before it is nil"] = { [3] = { "mount.mkdir", target = "/x" } },
+      ["the list has a hole before item 3"] = { [3] = { "mount.mkdir", target = "/x" } },
     } do
       layout[1] = { "mount.tmpfs", target = "/" }
       local message = helper.raises(function() carton.container { rootfs = layout, args = { "x" } } end)
@@ -227,7 +227,7 @@ describe("layouts' fields", function()
       ["rootfs.dir: field 'system': boolean or table expected"] = { "dir", { path = "/", system = "bare" } },
       ["rootfs.system: field 'proc': boolean expected"] = { "system", { proc = "no" } },
       ["rootfs.system: fields 'mask' and 'nestable' exclude"] = { "system", { mask = true, nestable = true } },
-      ["rootfs.overlay: field 'size' is of the memory"] = { "overlay", { lower = "/", upper = "/u", work = "/w",
+      ["rootfs.overlay: fields 'size' and 'upper' exclude each other"] = { "overlay", { lower = "/", upper = "/u", work = "/w",
         size = "1m" } },
       ["rootfs.host: field 'network': boolean expected"] = { "host", { network = "no" } },
       ["rootfs.empty: field 'mode': string expected"] = { "empty", { mode = 755 } },
@@ -247,7 +247,7 @@ describe("steps", function()
     assert.same({ one, readonly = true, idmap = "single" }, layout)
     assert.same({}, carton.steps())
     assert.same({ readonly = false, one, idmap = "single" }, carton.steps(layout, { readonly = false }))
-    assert.matches("steps: item 3 is there, but one before it is nil", helper.raises(carton.steps, { one, nil, two }))
+    assert.matches("steps: the list has a hole before item 3", helper.raises(carton.steps, { one, nil, two }))
   end)
 end)
 

@@ -115,8 +115,9 @@ describe("an OCI profile", function()
     wish("EQ", "9007199254740993", "0")
     assert.equal("errno EPERM", answer(path, "openat", { (1 << 53) + 1 }))
     assert.equal("allow", answer(path, "openat", { 1 << 53 }))
-    for bad, why in pairs { ["18446744073709551616"] = "more than 64 bits", ["-1"] = "no whole number from 0",
-      ["1e30"] = "was rounded", ["1.5"] = "no whole number", ['"x"'] = "no whole number", ["0x7"] = "no JSON" } do
+    for bad, why in pairs { ["18446744073709551616"] = "does not fit into 64 bits",
+      ["-1"] = "a whole number from 0 expected",
+      ["1e30"] = "was rounded", ["1.5"] = "a whole number", ['"x"'] = "a whole number", ["0x7"] = "is not a JSON object" } do
       assert.matches(why, tostring(helper.raises(seccomp.compile, wish("EQ", bad, "0"))))
     end
   end)
@@ -149,11 +150,11 @@ describe("an OCI profile", function()
       assert.matches(pattern, tostring(helper.raises(oci.convert, copy, "x86_64")))
     end
     refused("defaultAction: unknown action 'X'", { defaultAction = "X" })
-    refused("listenerPath", { listenerPath = "/run/x" })
+    refused("listenerPath and listenerMetadata are not supported", { listenerPath = "/run/x" })
     refused("unknown flag 'F'", { flags = { "F" } })
     refused("unknown operator 'GT'", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
       args = { { index = 0, value = 0, op = "GT" } } } } })
-    refused("no whole number", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
+    refused("a whole number from 0 expected", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
       args = { { index = 0, value = 1.5, op = "SCMP_CMP_EQ" } } } } })
     for _, value in ipairs { 2.0 ^ 60, 2.0 ^ 64, 2.0 ^ 53 } do
       refused("was rounded", { syscalls = { { names = { "read" }, action = "SCMP_ACT_ALLOW",
@@ -172,7 +173,7 @@ describe("an OCI profile", function()
       return { syscalls = { entry } }
     end
     local null = require("cjson").null
-    refused("syscalls: a list expected, got the name 'names'", { syscalls = { names = { "read" } } })
+    refused("syscalls: a list expected, got the key 'names'", { syscalls = { names = { "read" } } })
     refused("syscalls%[0%]: an object expected, got string", { syscalls = { "read" } })
     refused("syscalls%[1%]: an object expected, got userdata", { syscalls = { { names = { "read" },
       action = "SCMP_ACT_ALLOW" }, null } })
@@ -183,7 +184,7 @@ describe("an OCI profile", function()
     refused("comment: a string expected, got number", rule { comment = 5 })
     refused("excludes: unknown field 'cap'", rule { excludes = { cap = { "CAP_SYS_ADMIN" } } })
     refused("args: an object expected, got boolean", rule { args = { true } })
-    refused("a list expected, got the name 'op'", rule { args = { op = "SCMP_CMP_EQ" } })
+    refused("a list expected, got the key 'op'", rule { args = { op = "SCMP_CMP_EQ" } })
     refused("args: unknown field 'mask'", rule { args = { { index = 0, value = 0, op = "SCMP_CMP_EQ", mask = 1 } } })
     assert.matches("profile: an object expected", helper.raises(oci.convert, "x", "x86_64"))
   end)
@@ -214,16 +215,16 @@ describe("a profile of the project's own", function()
       end
       assert.matches(pattern, helper.raises(seccomp.compile, data, {}, "x86_64"))
     end
-    refused("rules: a list expected, got the name 'names'", {}, { rules = { names = { "read" } } })
+    refused("rules: a list expected, got the key 'names'", {}, { rules = { names = { "read" } } })
     refused("rules: a list of tables expected, got number", {}, { rules = { 5 } })
     refused("architectures: a list expected, got number", {}, { architectures = 5 })
     refused("flags: a list expected, got string", {}, { flags = "log" })
     refused("rule 1: caps: a list expected, got number", { caps = 5 })
     refused("rule 1: without: a list expected, got string", { without = "SYS_ADMIN" })
-    refused("rule 1: args: a list expected, got the name 'index'", { args = { index = 0 } })
+    refused("rule 1: args: a list expected, got the key 'index'", { args = { index = 0 } })
     refused("rule 1: names: a list of strings expected, got number", { names = { 5 } })
     refused("rule 1: why: a string expected, got table", { why = {} })
-    refused("rule 1, argument test 1: value: 0x105 has bits that are not in the mask 0xff", { args = {
+    refused("rule 1, argument test 1: value 0x105 has bits outside of the mask 0xff", { args = {
       { index = 0, value = 0x105, mask = 0xff } } })
     refused("'new' is not a kernel's version", { min_kernel = "new" })
     local values = {}
@@ -333,7 +334,7 @@ describe("carton seccomp", function()
     helper.write(path, "return os.exit(0)")
     assert.equal(1, says("returns no table", "check", path).code)
     helper.write(dir .. "/p.json", "[")
-    assert.equal(1, says("is no JSON object", "check", dir .. "/p.json").code)
+    assert.equal(1, says("is not a JSON object", "check", dir .. "/p.json").code)
     assert.equal(0, says("^default: %d+ instructions", "check", "default").code)
   end)
   it("refuses what it does not understand", function()
@@ -349,18 +350,18 @@ describe("carton seccomp", function()
     refused("no system call 'raed' %(did you mean 'read'%?%)", "explain", "raed")
     for _, word in ipairs { "x", "", "1||2", "1.0", "1e3", "0x", " 1", "18446744073709551616", "0x10000000000000000",
       "-9223372036854775809" } do
-      refused("is no argument", "explain", "read", "--", word)
+      refused("is not an argument of a system call", "explain", "read", "--", word)
     end
-    refused("4294967296 is no number of a system call", "explain", "4294967296")
+    refused("4294967296 is not a system call number", "explain", "4294967296")
     refused("has no system call '1e3'", "explain", "1e3")
-    refused("argument 1: 4294967296 has more than the 32 bits of i386", "explain", "--arch", "i386", "read", "0",
+    refused("argument 1: 4294967296 does not fit into the 32 bits of i386", "explain", "--arch", "i386", "read", "0",
       "4294967296")
-    refused("argument 0: %-2147483649 has more", "explain", "--arch", "arm", "read", "-2147483649")
+    refused("argument 0: %-2147483649 does not fit", "explain", "--arch", "arm", "read", "-2147483649")
     refused("at most 6", "explain", "read", "1", "2", "3", "4", "5", "6", "7")
     refused("unknown architecture 'vax'", "explain", "--arch", "vax", "read")
     refused("unknown option '%-%-profil'", "explain", "--profil", "x", "read")
     refused("No such file", "check", "/nonexistent.json")
-    refused("'strict' is no profile", "show", "--profile", "strict")
+    refused("'strict' is not a profile", "show", "--profile", "strict")
   end)
   it("is an option of run #userns", function()
     local root = helper.rootfs()

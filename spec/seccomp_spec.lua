@@ -474,7 +474,7 @@ describe("the field seccomp #userns", function()
       assert.matches(pattern, tostring(helper.raises(calls, {}, { seccomp = value })))
       assert.same(world, helper.world())
     end
-    refused("'strict' is no profile", "strict")
+    refused("'strict' is not a profile", "strict")
     refused("'seccomp'", 5)
     refused("default is missing", {})
     refused("unknown field 'rulez'", { default = "allow", rulez = {} })

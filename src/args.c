@@ -248,7 +248,7 @@ static uint32_t list_length(struct carton_arena *arena, const char *beside)
 			lua_pushvalue(L, -2);
 			carton_badfield(arena,
 			                beside ? "unknown field '%s'"
-			                       : "list expected, got the name '%s'",
+			                       : "list expected, got the key '%s'",
 			                luaL_tolstring(L, -1, NULL));
 		}
 	}

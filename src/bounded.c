@@ -191,7 +191,7 @@ static void on_count(lua_State *D, lua_Debug *ar)
 	d = ud;
 	d->instructions -= DATA_EVERY;
 	if (d->instructions < 0 || seconds_now() > d->deadline) {
-		lua_pushliteral(D, "it comes to no end");
+		lua_pushliteral(D, "it does not come to an end");
 		lua_error(D);
 	}
 }
@@ -247,7 +247,7 @@ static const char *copy(lua_State *L, struct data *d, int depth)
 		return "a function"; /* without libraries there is nothing else */
 	}
 	if (depth > d->depth || !lua_checkstack(D, 4))
-		return "tables that are too deep";
+		return "tables nested too deeply";
 	luaL_checkstack(L, 4, "data");
 	lua_newtable(L);
 	lua_pushnil(D);
@@ -316,7 +316,7 @@ static int bounded_data(lua_State *L)
 	other = copy(L, d, 1);
 	if (other) {
 		lua_pushnil(L);
-		lua_pushfstring(L, "it holds %s, which is no data", other);
+		lua_pushfstring(L, "it holds %s, which is not data", other);
 		return 2;
 	}
 	return 1;

@@ -41,7 +41,7 @@ static void check_bind(struct carton_arena *arena, const struct carton_field *fi
 		carton_badfield(arena, "one of the fields 'source' and 'tree' expected");
 	if (f->tree >= 0 && f->propagation & MS_SLAVE)
 		carton_badfield(arena,
-		                "field 'propagation': a tree is private, and no slave of anything");
+		                "field 'propagation': a tree has no master and cannot be made a slave");
 }
 
 /***
@@ -239,7 +239,7 @@ static void check_overlay(struct carton_arena *arena, const struct carton_field 
 		for (size_t k = 0; k < countof(layers); k++)
 			if (strcmp(f->data.items[i].key, layers[k]) == 0)
 				carton_badfield(arena,
-				                "field 'data': '%s' is said by the fields 'lower', "
+				                "field 'data': '%s' is set by the fields 'lower', "
 				                "'upper' and 'work'",
 				                layers[k]);
 }

@@ -167,10 +167,10 @@ static void check_scheduler(struct carton_arena *arena, const struct carton_fiel
 
 	(void)field;
 	if (f->nice && !is_fair)
-		carton_badfield(arena, "field 'nice' means nothing for policy '%s'", policy);
+		carton_badfield(arena, "field 'nice' does not apply to policy '%s'", policy);
 	if ((f->runtime || f->deadline || f->period) && strcmp(policy, "deadline") != 0)
 		carton_badfield(arena,
-		                "fields 'runtime', 'deadline' and 'period' mean nothing for "
+		                "fields 'runtime', 'deadline' and 'period' do not apply to "
 		                "policy '%s'",
 		                policy);
 }
@@ -203,7 +203,7 @@ static void check_ioprio(struct carton_arena *arena, const struct carton_field *
 
 	(void)field;
 	if (f->priority && (f->class == IOPRIO_CLASS_NONE || f->class == IOPRIO_CLASS_IDLE))
-		carton_badfield(arena, "field 'priority' means nothing for class '%s'",
+		carton_badfield(arena, "field 'priority' does not apply to class '%s'",
 		                carton_name_of(carton_ioprio_names, f->class));
 }
 

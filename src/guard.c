@@ -3,9 +3,9 @@
 The guard: it kills processes and cgroups as soon as this process has ended.
 @module carton.exec
 */
-/* A small process, started with the first launch. PR_SET_PDEATHSIG alone is not enough: a program can
- * reset it, and a change of ids does. The guard watches us by a pidfd and holds a pidfd of each process
- * that must not outlive us; none of them can see or signal it. */
+/* A small process, started with the first launch. PR_SET_PDEATHSIG alone is not enough: a program
+ * can reset it, and a change of ids does. The guard watches us by a pidfd and holds one of each
+ * process that must not outlive us; none of them can see or signal it. */
 #include "guard.h"
 
 #include <errno.h>
@@ -228,7 +228,7 @@ Kill a process, or everything in a cgroup, as soon as this process ends, for wha
 starts the guard, a small process of its own, unless it runs already; the first launch with a step
 `exec.die_with_parent` does so, too.
 @function guard
-@tparam[opt] process|directory what a process, or the directory of a cgroup; none: only start the guard
+@tparam[opt] process|directory what a process, or a cgroup; by default the guard is only started
 @raise `carton.error`
 */
 int carton_guard(lua_State *L)

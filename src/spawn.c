@@ -262,7 +262,7 @@ static void read_fields(lua_State *L, struct carton_arena *arena, struct spawn_f
 		luaL_argexpected(L, lua_type(L, -1) == LUA_TNUMBER, 1,
 		                 "number of seconds in 'timeout'");
 	f->timeout = luaL_optnumber(L, -1, TIMEOUT);
-	luaL_argcheck(L, f->timeout > 0, 1, "'timeout' is a number of seconds above 0");
+	luaL_argcheck(L, f->timeout > 0, 1, "'timeout': a number of seconds above 0 expected");
 	if (f->timeout > INT_MAX / 1000)
 		f->timeout = INT_MAX / 1000;
 }

@@ -163,7 +163,7 @@ static void fail_late(lua_State *L, const struct spawn_fields *f, const struct c
 	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
 
 	report.step = done < plan->nsteps ? done : plan->nsteps - 1;
-	snprintf(report.text, sizeof(report.text), "not done within %g s", f->timeout);
+	snprintf(report.text, sizeof(report.text), "not finished within %g s", f->timeout);
 	carton_raise_report(L, f, &report); /* spawn_finish() ends the child */
 }
 

@@ -43,7 +43,7 @@ local function each(list, apply)
   end
   local key = require("carton.list").stray(list)
   if key ~= nil then
-    core.misuse(("capabilities: a list of names expected, got the name '%s'"):format(tostring(key)))
+    core.misuse(("capabilities: a list of names expected, got the key '%s'"):format(tostring(key)))
   end
   for _, name in ipairs(list) do
     apply(bare(name))
@@ -92,7 +92,7 @@ function capability.resolve(wish)
   end)
   each(add, function(name)
     if dropped[name] and (name == "ALL" or not dropped.ALL) then
-      core.misuse(("capabilities: %s is to be added and dropped"):format(name))
+      core.misuse(("capabilities: %s is in both 'add' and 'drop'"):format(name))
     end
     set[name] = name ~= "ALL" or nil
   end)

@@ -43,11 +43,12 @@ local function namespaces(fields)
     if type(value) == "table" and value.fields
       and namespaces((value.parent or value).fields).user then
       if fields.idmap then
-        core.misuse(("container: field 'idmap': namespaces.%s is one of %s, and its user namespace with it, which "
-          .. "has a map"):format(kind, value.name or "a container"))
+        core.misuse(("container: field 'idmap': namespaces.%s joins the user namespace of "
+          .. "%s, which has a map already"):format(kind, value.name or "a container"))
       elseif joined.user and joined.user ~= value then
-        core.misuse(("container: field 'namespaces': %s and %s have user namespaces of their own; the field 'user' "
-          .. "says which is joined"):format(joined.user.name or "one container", value.name or "another"))
+        core.misuse(("container: field 'namespaces': %s and %s are in different user namespaces; "
+          .. "namespaces.user says which one is joined"):format(joined.user.name or "one container",
+          value.name or "another"))
       end
       new.user, joined.user = nil, value
     end
@@ -326,17 +327,17 @@ local OPEN <const> = { rw = true, suid = true, dev = true, exec = true, symfollo
 -- Whether it is a bind that is to have what the host mounts below its source from now on, or is refused.
 local function follows(step)
   if step[1] == "mount.propagation" then
-    core.misuse("container: mount.propagation: nothing that is mounted there has a master; the field 'propagation' of "
-      .. "mount.bind makes a mount a slave of the host's")
+    core.misuse("container: mount.propagation: a mount without a master cannot be made a slave here; set the field "
+      .. "'propagation' of mount.bind instead")
   elseif step.recursive and step.propagation == "slave" then
-    core.misuse(("container: mount.bind on %s: 'slave' is of one mount, and others are bound with it: 'rslave' is of "
-      .. "all, the option 'bind' takes the one alone"):format(tostring(step.target)))
+    core.misuse(("container: mount.bind on %s: 'slave' covers only the topmost mount of a recursive bind; use "
+      .. "'rslave' for all of them, or 'bind' to bind the one alone"):format(tostring(step.target)))
   end
   for _, option in ipairs(type(step.options) == "table" and step.options or {}) do
     if not OPEN[option] then
-      core.misuse(("container: mount.bind on %s: what the host mounts there later has the host's options: '%s' can't "
-        .. "hold for a slave%s"):format(tostring(step.target), tostring(option), option == "nodev"
-        and ", the option 'dev' says so" or ""))
+      core.misuse(("container: mount.bind on %s: '%s' cannot be enforced on a slave: what the host mounts there later "
+        .. "keeps the host's options%s"):format(tostring(step.target), tostring(option), option == "nodev"
+        and "; the option 'dev' accepts that" or ""))
     end
   end
   return step[1] == "mount.bind"
@@ -353,8 +354,8 @@ local function check_master(path)
     end
   end
   if found and not (found.propagation:find("shared:", 1, true) or found.propagation:find("master:", 1, true)) then
-    core.error { op = "bind", path = path, code = "EINVAL", message = "it can't be a slave",
-      hint = ("%s is not a shared mount, so nothing is passed on: mount --make-shared %s"):format(found.target,
+    core.error { op = "bind", path = path, code = "EINVAL", message = "a slave needs a shared mount as its master",
+      hint = ("%s is not shared: mount --make-shared %s"):format(found.target,
         found.target) }
   end
 end
@@ -588,8 +589,8 @@ function compile.delegate(fields, group)
   local map = facts.map
   if could_raise(facts) then
     core.error { op = "delegate", code = "EPERM", message = "the container could raise its own limits", hint =
-      facts.new.cgroup and "an idmap without this user, or cgroup2 mounted with the option nsdelegate"
-      or "a cgroup namespace of its own" }
+      facts.new.cgroup and "use an idmap without this user, or mount cgroup2 with the option nsdelegate"
+      or "give it a cgroup namespace of its own" }
   end
   local function outside(entries, default)
     for _, entry in ipairs(entries or {}) do

@@ -171,7 +171,7 @@ local function make_group(c)
     local ok, result = pcall(require("carton.cgroup").create, { name = c.name, files = files })
     if not ok then
       if type(result) == "table" then
-        result.hint = "a container without a pid namespace of its own takes a cgroup, by which all of it can be ended"
+        result.hint = "without a pid namespace of its own, a container needs a cgroup by which all of it can be killed"
       end
       error(result, 0)
     end

@@ -59,7 +59,7 @@ function methods:freeze()
   local call = require("carton.wait").answering(self)
   if call then
     core.error { op = "cgroup", path = group:name(), code = "EBUSY",
-      message = ("it can't be frozen while on_syscall answers %s of process %d"):format(call.name, call.pid) }
+      message = ("cannot be frozen while on_syscall answers %s of process %d"):format(call.name, call.pid) }
   end
   group:freeze()
 end

@@ -129,7 +129,7 @@ function devices.text(wish, nodes)
   if wish ~= "default" then
     for key in pairs(wish) do
       if math.type(key) ~= "integer" or key < 1 or key > #wish then
-        fail("a list of rules expected, got the name '%s'", tostring(key))
+        fail("a list of rules expected, got the key '%s'", tostring(key))
       end
     end
     if #wish > MOST then

@@ -45,7 +45,7 @@ end
 local function check_layout(layout)
   local stray = require("carton.list").stray(layout, layout_known)
   if math.type(stray) == "integer" then
-    fail("field 'rootfs': item %d is there, but one before it is nil", stray)
+    fail("field 'rootfs': the list has a hole before item %d", stray)
   elseif stray ~= nil then
     fail("field 'rootfs': unknown name '%s'%s", tostring(stray), require("carton.hint").meant(stray, layout_known))
   end
@@ -65,7 +65,7 @@ local function check_lists(fields)
     end
     for key in pairs(list) do
       if math.type(key) ~= "integer" then
-        fail("field '%s': a list expected, got the name '%s'", name, tostring(key))
+        fail("field '%s': a list expected, got the key '%s'", name, tostring(key))
       elseif key > count then -- below 1 is the script's name, in `arg`
         fail("field '%s': item %d is there, but item %d is nil", name, key, count + 1)
       end
@@ -144,7 +144,7 @@ local function check_hooks(on, known_hooks)
     local exists = (" %s "):format(known_hooks):find((" %s "):format(name), 1, true)
     if not exists or type(hook) ~= "function" then
       fail("field 'on.%s': %s", tostring(name), exists and "function expected"
-        or ("there is no such hook (%s)"):format(known_hooks))
+        or ("no such hook (%s)"):format(known_hooks))
     end
   end
 end

@@ -83,7 +83,7 @@ local function descend(directory, visit, open)
     if child then
       count = count + 1
       if count > MOST then -- somebody makes them faster than they are visited
-        hierarchy.fail(name, "there is no end of cgroups below it", nil, "EBUSY")
+        hierarchy.fail(name, "it has too many cgroups below it", nil, "EBUSY")
       end
       open.move(child)
       levels[#levels + 1] = { name = name, left = hierarchy.present(child, "children") or {} }

@@ -114,7 +114,7 @@ local function check_entries(name, entries)
   end
   local stray = require("carton.list").stray(entries)
   if stray ~= nil then
-    fail(stray, "is not of the list")
+    fail(stray, "is not in the list: its entries are numbered from 1, without a hole")
   end
   for i, entry in ipairs(entries) do
     for _, key in ipairs { "container_id", "host_id", "size" } do
@@ -249,7 +249,7 @@ local function run_helper(name, file, pid, entries)
   if not status then
     process:kill()
     process:wait(1)
-    core.error { op = name, path = file, code = "ETIMEDOUT", message = ("it has not ended within %g s"):format(
+    core.error { op = name, path = file, code = "ETIMEDOUT", message = ("did not finish within %g s"):format(
       idmap.patience) }
   elseif status.code ~= 0 then
     core.error { op = name, path = file, code = "EPERM", message = "ids were not mapped",

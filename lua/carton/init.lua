@@ -42,7 +42,7 @@ function carton.steps(...)
       if type(key) == "string" then
         joined[key] = value
       elseif math.type(key) ~= "integer" or key < 1 or key > #joined - before then
-        core.misuse(("steps: item %s is there, but one before it is nil"):format(tostring(key)))
+        core.misuse(("steps: the list has a hole before item %s"):format(tostring(key)))
       end
     end
   end

@@ -108,7 +108,7 @@ end
 
 -- The four hexadecimal digits of an escape, and where it ends.
 local function decode_unit(text, at)
-  local digits = text:match("^\\u(%x%x%x%x)", at) or refuse(at, "an escape that is none")
+  local digits = text:match("^\\u(%x%x%x%x)", at) or refuse(at, "invalid escape")
   return tonumber(digits, 16), at + 6
 end
 
@@ -122,11 +122,11 @@ local function decode_escape(text, at)
     local low
     low, after = decode_unit(text, after)
     if low < 0xDC00 or low > 0xDFFF then
-      refuse(at, "half of a surrogate pair")
+      refuse(at, "unpaired surrogate")
     end
     code = 0x10000 + (code - 0xD800 << 10) + (low - 0xDC00)
   elseif code >= 0xDC00 and code <= 0xDFFF then
-    refuse(at, "half of a surrogate pair")
+    refuse(at, "unpaired surrogate")
   end
   return utf8.char(code), after
 end
@@ -134,7 +134,7 @@ end
 local function decode_string(text, at)
   local parts, from = {}, at + 1
   while true do
-    local stop = text:find('[%c"\\]', from) or refuse(at, "a string without an end")
+    local stop = text:find('[%c"\\]', from) or refuse(at, "unterminated string")
     parts[#parts + 1] = text:sub(from, stop - 1)
     local byte = text:sub(stop, stop)
     if byte == '"' then
@@ -150,7 +150,7 @@ local function decode_string(text, at)
 end
 
 local function decode_number(text, at)
-  local digits = text:match("^%-?%d+", at) or refuse(at, "no value")
+  local digits = text:match("^%-?%d+", at) or refuse(at, "a value expected")
   local rest = text:match("^%.%d+", at + #digits) or ""
   rest = rest .. (text:match("^[eE][-+]?%d+", at + #digits + #rest) or "")
   if digits:find("^%-?0%d") then
@@ -206,7 +206,7 @@ local function decode_object(text, at, depth)
     end
     local name, after = decode_string(text, place)
     if seen[name] then
-      refuse(place, "a name that is there twice")
+      refuse(place, "duplicate name")
     end
     after = skip(text, after)
     if text:sub(after, after) ~= ":" then
@@ -221,7 +221,7 @@ end
 function decode(text, at, depth)
   local byte = text:sub(at, at)
   if depth > DEPTH then
-    refuse(at, "values that are too deep")
+    refuse(at, "nested too deeply")
   elseif byte == "{" then
     return decode_object(text, at, depth + 1)
   elseif byte == "[" then
@@ -249,7 +249,7 @@ function json.decode(text)
   local value, at = decode(text, skip(text, 1), 1)
   at = skip(text, at)
   if at <= #text then
-    refuse(at, "something after the value")
+    refuse(at, "unexpected text after the value")
   end
   return value
 end

@@ -44,7 +44,7 @@ local function add_group(rules, name, paths)
   end
   local stray = require("carton.list").stray(paths)
   if stray ~= nil then
-    fail("%s: a list of paths expected, got the name '%s'", name, tostring(stray))
+    fail("%s: a list of paths expected, got the key '%s'", name, tostring(stray))
   end
   for _, entry in ipairs(paths) do
     if type(entry) ~= "string" and type(entry) ~= "table" then
@@ -100,7 +100,7 @@ function landlock.step(wish)
     end
     local stray = require("carton.list").stray(wish.rules)
     if stray ~= nil then
-      fail("rules: a list expected, got the name '%s'", tostring(stray))
+      fail("rules: a list expected, got the key '%s'", tostring(stray))
     end
     step.rules = table.move(wish.rules, 1, #wish.rules, #(step.rules or {}) + 1, step.rules or {})
   end

@@ -134,7 +134,7 @@ local function add_io(add, io)
     if next(left) then
       fail("field 'io': unknown name '%s'", tostring(next(left)))
     elseif next(io[name]) == nil then
-      fail("field 'io': nothing is said of %s", name)
+      fail("field 'io': no limit for %s", name)
     elseif #words > 1 then
       add("io.max", table.concat(words, " "))
     end
@@ -215,9 +215,9 @@ function limits.files(wish, raw, nodes)
   for _, file in ipairs(sorted(raw or {}, "cgroup")) do
     local value = raw[file]
     if not file:find("^%l[%w_]*%.[%w_.]+$") or file:find("^cgroup%.") and not CORE[file] then
-      fail("field 'cgroup': '%s' is no file of a controller", file)
+      fail("field 'cgroup': '%s' is not a file of a cgroup controller", file)
     elseif set_already[file] then
-      fail("field 'cgroup': the field 'limits' sets %s already", file)
+      fail("field 'cgroup': %s is set by the field 'limits', too", file)
     elseif type(value) ~= "string" and math.type(value) ~= "integer" then
       fail("field 'cgroup': %s: a string or a whole number expected, got %s", file, tostring(value))
     end

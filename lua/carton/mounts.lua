@@ -110,7 +110,7 @@ local function check_list(list, name)
     stray = stray or type(item) ~= "string" and i or nil
   end
   if stray ~= nil then
-    fail("field '%s': a list of words expected, got %s for '%s'", name, type(list[stray]), tostring(stray))
+    fail("field '%s': a list of strings expected, got %s at '%s'", name, type(list[stray]), tostring(stray))
   end
 end
 
@@ -164,12 +164,12 @@ every.propagation = nil
 local function check(mount, sorted, kind)
   for key in pairs(mount) do
     if not known[kind][key] or key == "propagation" then
-      fail("field '%s' means nothing for %s on %s", tostring(key), mount.type or "bind", mount.target)
+      fail("field '%s' does not apply to %s on %s", tostring(key), mount.type or "bind", mount.target)
     end
   end
   for _, key in ipairs { "propagation", "optional", "nofollow" } do
     if sorted[key] and not known[kind][key] then
-      fail("option '%s' means nothing for %s on %s", key == "propagation" and sorted[key] or key, mount.type,
+      fail("option '%s' does not apply to %s on %s", key == "propagation" and sorted[key] or key, mount.type,
         mount.target)
     end
   end

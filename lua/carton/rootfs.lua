@@ -174,7 +174,7 @@ function rootfs.overlay(fields)
     end
   end
   if fields.upper and fields.size then
-    core.misuse("rootfs.overlay: field 'size' is of the memory that 'upper' takes the place of")
+    core.misuse("rootfs.overlay: fields 'size' and 'upper' exclude each other: 'size' limits changes kept in memory")
   end
   local layers = {}
   for i, path in ipairs(lower) do

@@ -105,7 +105,7 @@ end
 local function decode(text, path)
   local ok, value = pcall(require("carton.json").decode, text)
   if not ok or type(value) ~= "table" then
-    fail("%s is no JSON object: %s", path, ok and type(value) or value)
+    fail("%s is not a JSON object: %s", path, ok and type(value) or value)
   end
   return value
 end
@@ -123,7 +123,7 @@ local function source(wish)
   if type(wish) == "table" then
     return { name = wish.name or (wish.program and "program" or "table"), value = wish }
   elseif type(wish) ~= "string" or not wish:find("[./]") then
-    fail("'%s' is no profile: \"default\", false, a path, or a table expected", tostring(wish))
+    fail("'%s' is not a profile: \"default\", false, a path, or a table expected", tostring(wish))
   end
   local text, name = read(wish), wish:match("([^/]+)$") or wish
   if wish:find("%.json$") then
@@ -317,7 +317,7 @@ local function check_arguments(args, arch, bits)
     if math.type(value) ~= "integer" then
       fail("argument %d: an integer expected, got %s", i - 1, tostring(value))
     elseif bits == 32 and (value < -(1 << 31) or value > 0xffffffff) then
-      fail("argument %d: %s has more than the 32 bits of %s", i - 1, unsigned(value), arch)
+      fail("argument %d: %s does not fit into the 32 bits of %s", i - 1, unsigned(value), arch)
     end
   end
 end
@@ -345,7 +345,7 @@ function seccomp.explain(wish, call, args, options)
     or fail("%s has no system call '%s'%s", arch, tostring(call),
       require("carton.hint").meant(call, syscalls.numbers(arch)))
   if number < 0 or number > 0xffffffff then
-    fail("%s is no number of a system call: it has 32 bits", unsigned(number))
+    fail("%s is not a system call number, which has 32 bits", unsigned(number))
   end
   check_arguments(args or {}, arch, known.bits)
   local loaded = seccomp.load(wish, native)

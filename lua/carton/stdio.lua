@@ -33,7 +33,7 @@ function stdio.word(name, value)
   end
   if type(value) == "table" and value.capture ~= nil and name ~= "stdin" then
     if math.type(value.capture) ~= "integer" or value.capture < 0 then
-      fail(name, "'capture' is a number of bytes")
+      fail(name, "'capture': a number of bytes expected")
     end
     return "capture"
   end
@@ -81,7 +81,7 @@ local function check_kind(name, descriptor, path)
     core.error { op = name, path = path or tostring(descriptor), code = is_path and "EBADF" or "EISDIR",
       message = is_path and "a path descriptor can't be read or written"
         or "a directory would lead the program out of its root",
-      hint = not path and "field 'descriptors' gives one on purpose" or nil }
+      hint = not path and "the field 'descriptors' passes one on purpose" or nil }
   end
   return kind
 end
@@ -89,8 +89,8 @@ end
 -- What we pass on ourselves ends with us.
 local function check_fed(name, fields, path)
   if fields.die_with_parent == false then
-    core.error { op = name, path = path, code = "EINVAL", message = "a container that outlives the recipe cannot "
-      .. "have the recipe pass this file's data on", hint = "give it a handle of carton.exec.open" }
+    core.error { op = name, path = path, code = "EINVAL", message = "the recipe would pass this file's data on, and "
+      .. "a container with die_with_parent = false outlives it", hint = "give it a handle of carton.exec.open" }
   end
 end
 

@@ -247,8 +247,8 @@ end
 -- @tparam process process
 function wait.fail(name, process)
   core.error { op = "wait", path = ("%s (%d)"):format(name or "container", process:pid()), code = "ETIMEDOUT",
-    message = process:is_alive() and ("it was killed and has not ended within %g s"):format(wait.grace)
-      or "it has ended, but whoever traces it keeps its end from us" }
+    message = process:is_alive() and ("was killed, but has not ended within %g s"):format(wait.grace)
+      or "has ended, but its tracer has not reaped it" }
 end
 
 local function earlier(a, b)

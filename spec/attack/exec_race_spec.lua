@@ -75,7 +75,7 @@ describe("who enters a container #userns", function()
       end
     end
     assert.equal("ETIMEDOUT", failed and failed.code, tostring(failed))
-    assert.matches("not done within 5 s", tostring(failed))
+    assert.matches("not finished within 5 s", tostring(failed))
     assert.same(before, helper.world())
   end)
 end)

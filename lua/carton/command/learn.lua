@@ -204,7 +204,7 @@ function learn.run(argv)
   end
   local limit = values.limit and math.tointeger(tonumber(values.limit))
   if values.limit and not (limit and limit > 0) then
-    fail("option '--limit': '%s' is no number above 0", values.limit)
+    fail("option '--limit': '%s' is not a number above 0", values.limit)
   end
   local before = load_before(values)
   local recording <close> = require("carton.learn").record { limit = limit }

@@ -89,9 +89,9 @@ local function resources_of(values)
   local limits = { memory = values.memory, swap = values.swap, cpus = tonumber(values.cpus),
     pids = math.tointeger(tonumber(values.pids)), devices = values.device_rule }
   if values.cpus and not limits.cpus then
-    fail("option '--cpus': '%s' is no number", values.cpus)
+    fail("option '--cpus': '%s' is not a number", values.cpus)
   elseif values.pids and not limits.pids then
-    fail("option '--pids': '%s' is no whole number", values.pids)
+    fail("option '--pids': '%s' is not a whole number", values.pids)
   end
   return next(limits) and limits or nil
 end
@@ -112,7 +112,7 @@ local function landlock_of(list)
     elseif word == "bind" or word == "connect" then
       local port = math.tointeger(tonumber(value))
       if not port then
-        fail("option '--landlock': '%s' is no port", value)
+        fail("option '--landlock': '%s' is not a port", value)
       end
       wish.tcp = wish.tcp or {}
       add(wish.tcp, word, port)
@@ -230,7 +230,7 @@ function run.container(values, operands)
   local namespaces = namespaces_of(values)
   local timeout = values.timeout and tonumber(values.timeout)
   if values.timeout and not timeout then
-    fail("option '--timeout': '%s' is no number of seconds", values.timeout)
+    fail("option '--timeout': '%s' is not a number of seconds", values.timeout)
   end
   return require("carton.container").new {
     rootfs = layout(rootfs, values),

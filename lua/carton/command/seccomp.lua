@@ -55,7 +55,7 @@ local function number_of(text)
   for word in (text .. "|"):gmatch("([^|]*)|") do
     local value = WORDS[word] or require("carton.seccomp.bpf").number((word:gsub("^%-", "")))
     if not value or (word:find("^%-") and math.ult(math.mininteger, value)) then
-      fail("'%s' is no argument of a system call: a number of 64 bits expected", word)
+      fail("'%s' is not an argument of a system call: a 64-bit number expected", word)
     end
     number = number | (word:find("^%-") and -value or value)
   end

@@ -166,7 +166,7 @@ function text.lua(profiles, about)
 end
 
 local function refuse(path, why)
-  error({ usage = true, message = ("%s is no learned profile (%s): it is left as it is; name another file"):format(path,
+  error({ usage = true, message = ("%s is not a learned profile (%s), and is unchanged; name another file"):format(path,
     why) }, 0)
 end
 
@@ -192,7 +192,7 @@ function text.load(path)
   end
   local profiles = value.containers or { [value.learned.container or "container"] = value }
   if type(profiles) ~= "table" then
-    refuse(path, "its containers are no table")
+    refuse(path, "'containers' is not a table")
   end
   for name, made in pairs(profiles) do
     if type(name) ~= "string" or type(made) ~= "table" or type(made.seccomp) ~= "table" then
@@ -210,7 +210,7 @@ end
 local function create(path)
   local stat = core.host.stat(path)
   if stat and stat.type ~= "file" then
-    core.error { op = "write", path = path, message = "it is no regular file, and would be replaced by one" }
+    core.error { op = "write", path = path, message = "not a regular file, and it would be replaced by one" }
   end
   local part = ("%s.%08x.new"):format(path, math.random(0) & 0xffffffff)
   local file, _, errno = core.try(core.exec.open, part, "x")

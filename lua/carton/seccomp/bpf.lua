@@ -134,7 +134,7 @@ local compare = {
 }
 
 local function refuse(what)
-  error("it is no program of seccomp(2): " .. what, 0)
+  error("it is not a program for seccomp(2): " .. what, 0)
 end
 
 local function load(state, code, k)

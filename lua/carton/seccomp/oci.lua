@@ -70,7 +70,7 @@ local function list_of(value, what)
   end
   for key in pairs(value) do
     if math.type(key) ~= "integer" or key < 1 or key > #value then
-      fail("%s: a list expected, got the name '%s'", what, tostring(key))
+      fail("%s: a list expected, got the key '%s'", what, tostring(key))
     end
   end
   return value
@@ -93,13 +93,14 @@ end
 -- the highest bit is set. A float beyond 2^53 stands for several integers.
 local function integer(value, what, name)
   if type(value) == "string" and value:find("^%d+$") then
-    return require("carton.seccomp.bpf").number(value) or fail("%s: %s: '%s' has more than 64 bits", what, name, value)
+    return require("carton.seccomp.bpf").number(value)
+      or fail("%s: %s: '%s' does not fit into 64 bits", what, name, value)
   end
   local number = type(value) == "number" and math.tointeger(value)
   if math.type(value) == "float" and value >= 2.0 ^ 53 then
     fail("%s: %s: '%.0f' was rounded; write it as an integer, or as a string of digits", what, name, value)
   elseif not number or number < 0 then
-    fail("%s: %s: '%s' is no whole number from 0", what, name, tostring(value))
+    fail("%s: %s: a whole number from 0 expected, got '%s'", what, name, tostring(value))
   end
   return number
 end
@@ -272,7 +273,7 @@ function oci.convert(profile, arch)
   local default = action(profile.defaultAction, profile.defaultErrnoRet, profile.defaultErrno, "defaultAction")
   local converted = { default = default, architectures = architectures(profile, arch), rules = {}, flags = {} }
   if text(profile.listenerPath, "listenerPath") or text(profile.listenerMetadata, "listenerMetadata") then
-    fail("listenerPath, listenerMetadata: not supported; on_syscall answers")
+    fail("listenerPath and listenerMetadata are not supported; use the field on_syscall")
   end
   for _, flag in ipairs(list_of(profile.flags, "flags")) do
     local name = FLAGS[flag] or fail("unknown flag '%s'", tostring(flag))

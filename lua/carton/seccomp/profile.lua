@@ -83,7 +83,7 @@ local function check_arg(arg, what)
     if math.type(value) ~= "integer" then
       fail("%s: value: an integer expected, got %s", what, type(value))
     elseif arg.mask and value & ~arg.mask ~= 0 then
-      fail("%s: value: %#x has bits that are not in the mask %#x, and would never be equal", what, value, arg.mask)
+      fail("%s: value %#x has bits outside of the mask %#x and would never match", what, value, arg.mask)
     end
   end
   if type(arg.value) == "table" and (#arg.value == 0 or (arg.op or "==") ~= "==") then
@@ -98,7 +98,7 @@ local function check_list(list, kind, what)
   end
   for key, item in pairs(list) do
     if math.type(key) ~= "integer" or key < 1 or key > #list then
-      fail("%s: a list expected, got the name '%s'", what, tostring(key))
+      fail("%s: a list expected, got the key '%s'", what, tostring(key))
     elseif type(item) ~= kind then
       fail("%s: a list of %ss expected, got %s", what, kind, type(item))
     end
