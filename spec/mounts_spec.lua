@@ -63,6 +63,12 @@ describe("mounts.step", function()
     assert.same({ "mount.overlay", lower = { "/a", "/b" }, temporary = true, target = "/o",
       options = { "nodev" } }, step { type = "overlay", lower = { "/a", "/b" }, temporary = true, target = "/o" })
   end)
+  it("takes a comma for a part of a path where no option follows, or it is escaped", function()
+    assert.equal("/b,c", step("/a:/b,c").target)
+    assert.equal("/b,ro", step([[/a:/b\,ro]]).target)
+    assert.equal("/t,size=1", mounts.parse_tmpfs([[/t\,size=1]]).target)
+    assert.matches("options follow a colon, as in '/t:size'", helper.raises(mounts.parse_tmpfs, "/t,size=1m"))
+  end)
   it("leaves a step as it is", function()
     local own = { "mount.mkdir", target = "/x" }
     assert.equal(own, step(own))
@@ -73,6 +79,8 @@ describe("mounts.step", function()
       ["field 'target': string expected"] = { source = "/a" },
       ["field 'options': list expected, got string"] = { source = "/a", target = "/b", options = "ro" },
       ["bind mount on /b has no source"] = { target = "/b" },
+      ["'/a:/b,ro': options follow a colon, as in '/b:ro'"] = "/a:/b,ro",
+      ["unknown option 'z' of a bind mount; labels and owners"] = "/a:/b:z",
       ["unknown option 'rw0' of a bind mount"] = { source = "/a", target = "/b", options = { "rw0" } },
       ["unknown option 'sise' of tmpfs on /t"] = { type = "tmpfs", target = "/t", options = { "sise=1" } },
       ["string or table expected, got number"] = 1,

@@ -76,6 +76,16 @@ local function split(text, most, form)
   return options, table.unpack(parts, 1, most - 1)
 end
 
+-- "/src:/dst,ro" would mount it at a directory of that name, and writable.
+local function check_commas(text, target)
+  for word in target:gmatch(",(%l+)") do
+    if attributes[word] or propagations[word] or word == "size" or word == "mode" then
+      fail("'%s': options follow a colon, as in '%s:%s'; a comma in a path is written \\,", text,
+        target:match("^[^,]*"), word)
+    end
+  end
+end
+
 --- Read `"/src:/dst:ro,nosuid"`; a colon or backslash in a path is written `\:` or `\\`. A single path is bound in
 -- the same place inside.
 -- @tparam string text
@@ -83,6 +93,7 @@ end
 -- @raise a string that says what is wrong with it
 function mounts.parse(text)
   local options, source, target = split(text, 3, "SOURCE:TARGET[:OPTIONS]")
+  check_commas(text, text:gsub("\\.", ""):match("^[^:]*:([^:]*)") or "")
   return { source = source, target = target or source, options = options }
 end
 
@@ -92,6 +103,7 @@ end
 -- @raise a string that says what is wrong with it
 function mounts.parse_tmpfs(text)
   local options, target = split(text, 2, "TARGET[:OPTIONS]")
+  check_commas(text, text:gsub("\\.", ""):match("^[^:]*"))
   local said = {}
   for _, option in ipairs(options) do
     said[option] = true
@@ -191,7 +203,9 @@ end
 local function bind_step(mount, sorted)
   check(mount, sorted, "bind")
   if next(sorted.data) then
-    fail("unknown option '%s' of a bind mount", next(sorted.data))
+    local name = next(sorted.data)
+    fail("unknown option '%s' of a bind mount%s", name, (name == "z" or name == "Z" or name == "U")
+      and "; labels and owners of the host's files are left alone" or "")
   end
   local source = mount.source and mounts.absolute(mount.source)
   return {
