@@ -102,8 +102,12 @@ describe("container: connections #userns", function()
   end)
   it("refuses what means nothing, and leaves nothing open", function()
     local before = helper.world()
-    assert.matches("'stdout': cannot be 'captured'", tostring(helper.raises(shell, "x", { stdout = "captured" })))
+    assert.matches("'stdout': \"inherit\".* expected, got 'captured'", tostring(helper.raises(shell, "x", { stdout = "captured" })))
     assert.matches("'stderr'", tostring(helper.raises(shell, "x", { stderr = true })))
+    for _, name in ipairs { "stdin", "stdout", "stderr" } do
+      assert.matches("'" .. name .. "': a file of io.open has a buffer of its own",
+        tostring(helper.raises(shell, "x", { [name] = io.stderr })))
+    end
     assert.matches("'stdin'.*'file'", tostring(helper.raises(shell, "x", { stdin = { path = "/x", file = 1 } })))
     helper.raises_code("ENOENT", shell, "x", { stdout = { path = "/nonexistent/x" } })
     assert.same(before, helper.world())

@@ -44,15 +44,17 @@ function stdio.word(name, value)
     return value
   elseif type(value) == "table" and type(value.path) == "string" then
     return value.path
+  elseif io.type(value) then
+    fail(name, "a file of io.open has a buffer of its own: { path = } or a handle of carton.exec.open expected")
   elseif is_handle(value) then
     return value
   elseif type(value) == "function" or (name == "stdin"
     and (type(value) == "string" or type(value) == "table" and type(value.data) == "string")) then
     return "pipe"
   end
-  fail(name, "cannot be %s, but \"inherit\", \"null\", %s, a function, { path = } or a handle",
-    type(value) == "string" and ("'%s'"):format(value) or type(value),
-    name == "stdin" and "a string, { data = }" or "\"capture\", { capture = bytes }")
+  fail(name, "\"inherit\", \"null\", %s, a function, { path = } or a handle expected, got %s",
+    name == "stdin" and "a string, { data = }" or "\"capture\", { capture = bytes }",
+    type(value) == "string" and ("'%s'"):format(value) or type(value))
 end
 
 -- Give our end of a pipe to the loop, the other to the program.
