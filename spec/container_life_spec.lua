@@ -102,7 +102,8 @@ describe("container: connections #userns", function()
   end)
   it("refuses what means nothing, and leaves nothing open", function()
     local before = helper.world()
-    assert.matches("'stdout': \"inherit\".* expected, got 'captured'", tostring(helper.raises(shell, "x", { stdout = "captured" })))
+    assert.matches("'stdout': \"inherit\".* expected, got 'captured'",
+      tostring(helper.raises(shell, "x", { stdout = "captured" })))
     assert.matches("'stderr'", tostring(helper.raises(shell, "x", { stderr = true })))
     for _, name in ipairs { "stdin", "stdout", "stderr" } do
       assert.matches("'" .. name .. "': a file of io.open has a buffer of its own",

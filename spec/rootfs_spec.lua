@@ -227,8 +227,8 @@ describe("layouts' fields", function()
       ["rootfs.dir: field 'system': boolean or table expected"] = { "dir", { path = "/", system = "bare" } },
       ["rootfs.system: field 'proc': boolean expected"] = { "system", { proc = "no" } },
       ["rootfs.system: fields 'mask' and 'nestable' exclude"] = { "system", { mask = true, nestable = true } },
-      ["rootfs.overlay: fields 'size' and 'upper' exclude each other"] = { "overlay", { lower = "/", upper = "/u", work = "/w",
-        size = "1m" } },
+      ["rootfs.overlay: fields 'size' and 'upper' exclude each other"] = { "overlay", { lower = "/", upper = "/u",
+        work = "/w", size = "1m" } },
       ["rootfs.host: field 'network': boolean expected"] = { "host", { network = "no" } },
       ["rootfs.empty: field 'mode': string expected"] = { "empty", { mode = 755 } },
     } do

@@ -188,6 +188,14 @@ describe("carton run's mistakes", function()
   it("are named", function()
     assert.matches("unknown option '%-%-nope'; see carton help run", refused("--nope", "/", "true"))
     assert.matches("unknown option '%-x'", refused("-x", "/", "true"))
+    for option, instead in pairs(require("carton.command.run").options.others) do
+      local text = refused(option, "/", "true")
+      assert.is_truthy(text:find(("unknown option '%s'; %s; see"):format(option, instead), 1, true), text)
+    end
+    assert.matches("unknown option '%-i'", refused("-it", "/", "true"))
+    assert.matches("one path expected, got '/dev/null:/dev/null:rw'", refused("--device", "/dev/null:/dev/null:rw", "/",
+      "true"))
+    assert.matches("default, none or a file .* got 'unconfined'", refused("--seccomp", "unconfined", "/", "true"))
     assert.matches("'%-%-cwd' needs DIR", refused("--cwd"))
     assert.matches("'%-%-init' takes no value", refused("--init=yes", "/", "true"))
     assert.matches("a root file system is missing", refused())

@@ -117,7 +117,8 @@ describe("an OCI profile", function()
     assert.equal("allow", answer(path, "openat", { 1 << 53 }))
     for bad, why in pairs { ["18446744073709551616"] = "does not fit into 64 bits",
       ["-1"] = "a whole number from 0 expected",
-      ["1e30"] = "was rounded", ["1.5"] = "a whole number", ['"x"'] = "a whole number", ["0x7"] = "is not a JSON object" } do
+      ["1e30"] = "was rounded", ["1.5"] = "a whole number", ['"x"'] = "a whole number",
+      ["0x7"] = "is not a JSON object" } do
       assert.matches(why, tostring(helper.raises(seccomp.compile, wish("EQ", bad, "0"))))
     end
   end)
@@ -332,7 +333,7 @@ describe("carton seccomp", function()
     helper.write(path, "return { default = 'allow', rules = { { names = {}, action = 'kill' } } }")
     assert.equal(1, says("rule 1: names: a list of at least one expected", "check", path).code)
     helper.write(path, "return os.exit(0)")
-    assert.equal(1, says("returns no table", "check", path).code)
+    assert.equal(1, says("has to return a table", "check", path).code)
     helper.write(dir .. "/p.json", "[")
     assert.equal(1, says("is not a JSON object", "check", dir .. "/p.json").code)
     assert.equal(0, says("^default: %d+ instructions", "check", "default").code)

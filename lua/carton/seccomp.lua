@@ -113,7 +113,7 @@ end
 local function evaluate(text, path)
   local value, why = require("carton.data").load(text, path)
   if not value then
-    fail("%s returns no table: %s", path, why)
+    fail("%s has to return a table, and cannot call anything: %s", path, why)
   end
   return type(value.learned) == "table" and value.seccomp or value -- carton learn writes more than a filter
 end

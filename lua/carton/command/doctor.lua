@@ -6,7 +6,7 @@ local options = require("carton.command.options")
 local doctor = { summary = "look whether this host can run containers, and what is in the way",
   usage = "carton doctor [--json]" }
 
-doctor.options = { { "--json", help = "as JSON" } }
+doctor.options = { { "--json", help = "print JSON" } }
 
 function doctor.run(argv)
   local values, operands = options.parse("doctor", doctor.options, argv)

@@ -82,10 +82,11 @@ local function man()
     man_options(module.options, out)
   end
   out[#out + 1] = ".SH EXIT STATUS\nThat of the program in the container; 128+n when signal n ended "
-    .. "it; 125 when carton failed; 126 when the program could not be executed; 127 when it was "
+    .. "it, 137 at the time-out; 125 when carton failed; 126 when the program could not be executed; 127 when it was "
     .. "not found."
   out[#out + 1] = ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours.\n.TP\n.B XDG_CONFIG_HOME\n"
-    .. "Where the user's own commands are; ~/.config by default."
+    .. "Where the user's own commands are; ~/.config by default.\n.TP\n.B CARTON_CGROUP_MANAGER\n"
+    .. "systemd or cgroupfs: who makes cgroups, when a recipe does not say."
   out[#out + 1] = ".SH SEE ALSO\nlua(1), namespaces(7), user_namespaces(7), capabilities(7), "
     .. "mount_setattr(2)"
   return table.concat(out, "\n") .. "\n"

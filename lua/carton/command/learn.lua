@@ -7,14 +7,14 @@ local learn = { summary = "record what containers really use and write the small
   usage = "carton learn [OPTION...] RECIPE.lua [ARG...] | carton learn [OPTION...] ROOTFS COMMAND [ARG...]" }
 
 learn.options = {
-  { "-o --output", arg = "FILE.lua", help = "write the profile there, added to one that is there already" },
-  { "--oci", arg = "FILE.json", help = "write it as a seccomp profile of the OCI runtime specification, with its "
+  { "-o --output", arg = "FILE.lua", help = "write the profile to FILE.lua, or add to the one in it" },
+  { "--oci", arg = "FILE.json", help = "write it, too, as a seccomp profile of the OCI runtime specification, with its "
     .. "capabilities" },
-  { "--merge", arg = "OLD.lua", many = true, help = "add what another learned profile allows" },
-  { "--replay", arg = "PROFILE.lua", help = "write nothing; print what that profile would deny; 1 if anything, "
-    .. "otherwise the status of what was run" },
-  { "--enforce", help = "with --replay: really deny it" },
-  { "--limit", arg = "N", help = "keep so many paths of each container (4096)" },
+  { "--merge", arg = "OLD.lua", many = true, help = "add what the learned profile OLD.lua allows" },
+  { "--replay", arg = "PROFILE.lua", help = "write nothing; print what that profile would deny; exit with 1 if "
+    .. "anything, otherwise with the status of the container" },
+  { "--enforce", help = "with --replay: deny it, instead of only reporting it" },
+  { "--limit", arg = "N", help = "keep at most N paths for each container (default 4096)" },
   { "--json", help = "print the summary, or what would be denied, as JSON" },
 }
 

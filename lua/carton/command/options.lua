@@ -9,7 +9,7 @@ local function usage(command, format, ...)
 end
 
 local function index(list)
-  local known = {}
+  local known = { others = list.others or {} }
   for _, option in ipairs(list) do
     for name in option[1]:gmatch("%S+") do
       known[name] = option
@@ -21,7 +21,7 @@ end
 -- The long option that was meant by one that there is not.
 local function meant(known, name)
   local long = {}
-  for other in pairs(known) do
+  for other in pairs(known) do -- "others" has no dashes
     long[other:match("^%-%-(.*)") or 0] = true
   end
   long[0] = nil
@@ -60,7 +60,8 @@ local function take(command, known, values, argv, i)
   if not known[name] and (name == "--help" or name == "-h") then
     error({ usage = true, help = command, message = "see carton help " .. command }, 0)
   end
-  local option = known[name] or usage(command, "unknown option '%s'%s", name, meant(known, name))
+  local option = known[name] or usage(command, "unknown option '%s'%s", name,
+    known.others[name] and "; " .. known.others[name] or meant(known, name))
   local rest = text:sub(1, 2) ~= "--" and text:sub(3) or ""
   if not option.arg then
     if inline and not option.optional then
@@ -86,7 +87,8 @@ end
 --- Read options up to the first operand or `--`; what follows is not looked at.
 -- @tparam string command name, for messages
 -- @tparam {table,...} list `{ "-e --env", arg = "NAME=VALUE", many = true, help = }`; without `arg` a flag,
---   with `optional` a flag that may have a value after `=`
+--   with `optional` a flag that may have a value after `=`; `list.others` has what to do instead of an option that
+--   other programs have, by name
 -- @tparam {string,...} argv arguments
 -- @treturn table values by long name, dashes as underscores
 -- @treturn {string,...} the operands

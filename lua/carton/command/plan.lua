@@ -8,9 +8,9 @@ local plan = { summary = "print every step of a recipe, or of carton run, and do
     .. "carton plan [OPTION...] ROOTFS COMMAND [ARG...]" }
 
 plan.options = {
-  { "--json", help = "as JSON" },
-  { "--instructions", help = "print the program that decides on devices (cgroup v2) instead of the steps" },
-  { "--diff", arg = "RECIPE", help = "print what is different from that other recipe's plan" },
+  { "--json", help = "print JSON" },
+  { "--instructions", help = "print the device program (cgroup v2) instead of the steps" },
+  { "--diff", arg = "RECIPE", help = "print the differences from the plan of RECIPE" },
 }
 
 local function all_options()
@@ -18,6 +18,7 @@ local function all_options()
   for _, option in ipairs(require("carton.command.run").options) do
     list[#list + 1] = option
   end
+  list.others = require("carton.command.run").options.others
   return list
 end
 

@@ -11,42 +11,69 @@ run.options = {
   { "-e --env", arg = "NAME=VALUE", many = true, help = "set a variable of the environment" },
   { "-w --cwd", arg = "DIR", help = "working directory inside" },
   { "-u --user", arg = "USER[:GROUP]", help = "names or ids, as the root file system knows them" },
-  { "--name", arg = "NAME", help = "of the container" },
+  { "--name", arg = "NAME", help = "name of the container" },
   { "--hostname", arg = "NAME", help = "host name inside" },
-  { "-t --terminal", help = "give it a pseudo-terminal (the default when run on one)" },
+  { "-t --terminal", help = "give the program a pseudo-terminal (the default when run on one)" },
   { "-T --no-terminal", help = "leave standard input, output and error as they are" },
-  { "-v --mount", arg = "SRC:DST[:OPTIONS]", many = true, help = "bind a path of the host" },
+  { "-v --mount", arg = "SRC:DST[:OPTIONS]", many = true, help = "mount a path of the host: /data:/data:ro" },
   { "--tmpfs", arg = "DST[:OPTIONS]", many = true, help = "mount an empty file system in memory: /tmp:size=64m" },
-  { "--device", arg = "PATH", many = true, help = "give it a device of the host" },
-  { "--device-rule", arg = "RULE", many = true, help = "allow use of devices besides: \"c 189:* rw\"" },
-  { "--overlay", help = "write to memory, which goes away with the container" },
-  { "--lower", arg = "DIR", many = true, help = "a layer below ROOTFS (implies --overlay)" },
+  { "--device", arg = "PATH", many = true, help = "make a device of the host available: /dev/fuse" },
+  { "--device-rule", arg = "RULE", many = true, help = "allow the use of further devices: \"c 189:* rw\"" },
+  { "--overlay", help = "keep changes to the root in memory and discard them at the end" },
+  { "--lower", arg = "DIR", many = true, help = "add a read-only layer below ROOTFS (implies --overlay)" },
   { "--read-only", help = "make the root read-only" },
   { "--bare", help = "mount nothing but the root itself: no /proc, /dev, /sys" },
-  { "--nestable", help = "leave /proc and /sys unmasked and allow namespaces, for containers inside" },
+  { "--nestable", help = "leave /proc and /sys unmasked and allow namespaces, to run containers inside" },
   { "--share", arg = "KIND", many = true, help = "share a namespace of the host: net, pid, ipc, uts, cgroup, user" },
-  { "--idmap", arg = "MAP", help = "auto, single or keep-id: a user namespace" },
+  { "--idmap", arg = "MAP", help = "user namespace: auto, single or keep-id" },
   { "--cap-add", arg = "NAME", many = true, help = "add a capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "drop a capability, or all" },
   { "--new-privileges", help = "allow set-user-ID programs to gain privileges" },
-  { "--landlock", arg = "WORD=VALUE", many = true, help = "allow only: read, write, execute or device=PATH, bind or "
-    .. "connect=PORT, scope=NAME; optional=yes where the kernel lacks some" },
-  { "--no-userns", help = "let it make no user namespaces" },
-  { "--keyring", arg = "KEYRING", help = "new (the default) or inherit: its session keyring" },
-  { "--label", arg = "MODULE=LABEL", many = true, help = "of a security module: selinux or apparmor" },
-  { "--seccomp", arg = "PROFILE", help = "filter of system calls: default, none, or a file NAME.json or NAME.lua" },
-  { "--memory", arg = "SIZE", help = "limit its memory: 512M" },
-  { "--swap", arg = "SIZE", help = "limit its swap, beside the memory: 0 for none" },
-  { "--cpus", arg = "N", help = "limit its processor time: 1.5" },
-  { "--pids", arg = "N", help = "limit its processes" },
-  { "--cgroup", arg = "FILE=VALUE", many = true, help = "write to a file of its cgroup, in the words of v2" },
-  { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "a resource limit" },
-  { "--sysctl", arg = "NAME=VALUE", many = true, help = "a kernel parameter of its namespaces" },
-  { "--init", help = "run below a small init that reaps and passes signals on (the default on a terminal)" },
-  { "--timeout", arg = "SECONDS", help = "kill it after so long" },
-  { "--trace", optional = true, help = "say what each step took; --trace=json, --trace=svg for a picture" },
-  { "--trace-file", arg = "FILE", help = "write that there instead of standard error" },
-  { "--status-file", arg = "FILE", help = "write how it ended as JSON" },
+  { "--landlock", arg = "WORD=VALUE", many = true, help = "allow only what is named: read=, write=, execute= or "
+    .. "device=PATH, bind= or connect=PORT, scope=NAME; optional=yes: as far as the kernel can" },
+  { "--no-userns", help = "forbid the creation of user namespaces inside" },
+  { "--keyring", arg = "KEYRING", help = "session keyring: new (the default) or inherit" },
+  { "--label", arg = "MODULE=LABEL", many = true, help = "label of a security module: selinux=, apparmor=" },
+  { "--seccomp", arg = "PROFILE", help = "system call filter: default, none, or a file NAME.json or NAME.lua" },
+  { "--memory", arg = "SIZE", help = "limit memory: 512M" },
+  { "--swap", arg = "SIZE", help = "limit swap, not counting memory: 0 for none" },
+  { "--cpus", arg = "N", help = "limit processor time: 1.5 processors" },
+  { "--pids", arg = "N", help = "limit the number of processes" },
+  { "--cgroup", arg = "FILE=VALUE", many = true, help = "write to a file of the container's cgroup: memory.high=1G" },
+  { "--rlimit", arg = "NAME=N[:HARD]", many = true, help = "set a resource limit: nofile=1024" },
+  { "--sysctl", arg = "NAME=VALUE", many = true, help = "set a kernel parameter of the container's namespaces" },
+  { "--init", help = "run an init that reaps zombies and forwards signals (the default on a terminal)" },
+  { "--timeout", arg = "SECONDS", help = "kill the container after that many seconds" },
+  { "--trace", optional = true, help = "print how long each step took; --trace=json; --trace=svg for a picture" },
+  { "--trace-file", arg = "FILE", help = "write the trace to FILE instead of standard error" },
+  { "--status-file", arg = "FILE", help = "write exit status and cause to FILE, as JSON" },
+}
+
+-- Habits from podman, docker and bwrap.
+run.options.others = {
+  ["--rm"] = "a container always removes itself",
+  ["-i"] = "standard input is always passed on",
+  ["--interactive"] = "standard input is always passed on",
+  ["--tty"] = "use --terminal",
+  ["-d"] = "a container ends with the command that runs it",
+  ["--detach"] = "a container ends with the command that runs it",
+  ["--volume"] = "use -v",
+  ["--bind"] = "use -v SRC:DST",
+  ["--dev-bind"] = "use -v SRC:DST:dev",
+  ["--ro-bind"] = "use -v SRC:DST:ro",
+  ["-m"] = "use --memory",
+  ["--pids-limit"] = "use --pids",
+  ["--ulimit"] = "use --rlimit",
+  ["--workdir"] = "use --cwd",
+  ["--chdir"] = "use --cwd",
+  ["--setenv"] = "use --env NAME=VALUE",
+  ["--userns"] = "use --idmap",
+  ["--net"] = "there is only a loopback, or the host's network with --share net",
+  ["--network"] = "there is only a loopback, or the host's network with --share net",
+  ["--publish"] = "there are no networks of its own; --share net is the host's",
+  ["-p"] = "there are no networks of its own; --share net is the host's",
+  ["--privileged"] = "grant what is needed: --cap-add, --device, --nestable, --seccomp",
+  ["--security-opt"] = "use --seccomp, --label or --new-privileges",
 }
 
 local function fail(format, ...)
@@ -187,10 +214,23 @@ local function namespaces_of(values)
 end
 
 local function seccomp_of(values)
-  if values.seccomp == "none" then
+  local wish = values.seccomp
+  if wish == "none" then
     return false
+  elseif wish and wish ~= "default" and not wish:find("[./]") then
+    fail("option '--seccomp': default, none or a file NAME.json or NAME.lua expected, got '%s'", wish)
   end
   return values.seccomp
+end
+
+-- Other programs have SRC:DST:PERMISSIONS here.
+local function devices_of(values)
+  for _, path in ipairs(values.device or {}) do
+    if path:find(":", 1, true) and not require("carton.core").host.stat(path) then
+      fail("option '--device': one path expected, got '%s'", path)
+    end
+  end
+  return values.device
 end
 
 local function on_terminal()
@@ -242,7 +282,7 @@ function run.container(values, operands)
     hostname = values.hostname,
     terminal = terminal or nil,
     mounts = mounts_of(values),
-    devices = values.device,
+    devices = devices_of(values),
     namespaces = namespaces,
     idmap = values.idmap,
     capabilities = (values.cap_add or values.cap_drop)

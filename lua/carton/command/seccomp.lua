@@ -13,9 +13,9 @@ seccomp.options = {
   { "--arch", arg = "ARCH", help = "x86_64, i386, aarch64 or arm; this machine's by default" },
   { "--cap-add", arg = "NAME", many = true, help = "for a container with this capability, or all" },
   { "--cap-drop", arg = "NAME", many = true, help = "for a container without it, or without all" },
-  { "--nestable", help = "for a container in which others shall run" },
-  { "--raw", help = "show: the instructions as bytes, to be redirected into a file" },
-  { "--json", help = "as JSON" },
+  { "--nestable", help = "for a container that runs containers inside" },
+  { "--raw", help = "with show: write the instructions as bytes, to redirect to a file" },
+  { "--json", help = "print JSON" },
 }
 
 -- Words that people have in mind rather than numbers.
