@@ -328,7 +328,7 @@ function methods:exec(fields)
   end
   field.check_exec(fields)
   if self.group and self.group:is_frozen() then
-    fail("exec: %s is frozen, and so would it be: thaw first", self.name or "it")
+    fail("exec: %s is frozen: thaw it first", self.name or "the container")
   end
   local copy = {}
   for _, name in ipairs(inherited) do

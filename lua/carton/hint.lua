@@ -80,6 +80,10 @@ local function is_overmounted(prefix)
   end
 end
 
+local function layers_of(fields)
+  return type(fields.lower) == "table" and fields.lower or { fields.lower }
+end
+
 local function id_of(fields)
   return fields.user or fields.uid or fields.gid
 end
@@ -210,6 +214,13 @@ function by_code.EINVAL(err)
   elseif err.call == "open_tree" and err.fields and not err.fields.recursive then
     return "what is mounted below can't be uncovered; use recursive = true"
   elseif err.step == "mount.overlay" then
+    for _, layer in ipairs(host.euid() ~= 0 and err.fields and layers_of(err.fields) or {}) do
+      local below = is_overmounted((layer:gsub("/+$", "")))
+      if below then
+        return ("%s is mounted in the layer %s, and without root an overlay takes no layer with mounts in it"):format(
+          below, layer)
+      end
+    end
     return "layers have to be directories, upper and work empty or on one file system that is no overlay"
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
