@@ -56,8 +56,8 @@ local function namespaces(fields)
   return new, joined
 end
 
---- Tell whether nothing ends with the first process of a container but that itself: it has no pid namespace of its
--- own, and shares that of no container which has one. It gets a cgroup then, by which all of it is ended.
+--- Tell whether a container can leave processes behind when its first process ends: it has no pid namespace of its
+-- own, nor shares that of a container which has one. Such a container gets a cgroup, by which all of it is killed.
 -- @tparam table fields as of `carton.container`
 -- @treturn boolean
 function compile.is_loose(fields)
@@ -126,8 +126,8 @@ local function is_fresh_mount(step)
   return step[1] == "mount.tmpfs"
 end
 
--- Whether a path lies in a file system that is made for the container, where a node can be opened and is gone with
--- it. Anywhere else it would be a node of the host's, and most often a dead one.
+-- Whether a path lies in a file system that is made for the container: a node there can be opened, and disappears with
+-- the container. Anywhere else the node would stay on the host, and usually could not be opened.
 local function is_fresh(path, facts)
   path = components(path)
   for i = path and #facts.mounted or 0, 1, -1 do
@@ -324,7 +324,7 @@ end
 local SLAVE <const> = { slave = true, rslave = true }
 local OPEN <const> = { rw = true, suid = true, dev = true, exec = true, symfollow = true }
 
--- Whether it is a bind that is to have what the host mounts below its source from now on, or is refused.
+-- Whether a step is a bind that follows later mounts of the host; raises where that cannot work.
 local function follows(step)
   if step[1] == "mount.propagation" then
     core.misuse("container: mount.propagation: a mount without a master cannot be made a slave here; set the field "
@@ -343,7 +343,7 @@ local function follows(step)
   return step[1] == "mount.bind"
 end
 
--- A slave of a mount that is not shared would never have anything.
+-- A slave of a mount that is not shared would never receive a mount.
 local function check_master(path)
   local real = core.host.realpath(path)
   local found

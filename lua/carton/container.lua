@@ -66,12 +66,12 @@ end
 -- @tparam[opt] table fields.cgroup further files of its cgroup in the words of v2: `{ ["memory.oom.group"] = 1 }`
 -- @tparam[opt=false] boolean fields.delegate its root may divide its cgroup further (cgroup v2)
 -- @tparam[opt] string fields.network `"none"` (loopback only, the default) or `"host"`
--- @tparam[opt] number fields.timeout seconds, after which it is killed and the cause is `timeout`; a start that takes
---   as long (at least 5 s, at most 60, which is the default) fails with `ETIMEDOUT`
+-- @tparam[opt] number fields.timeout seconds after which it is killed, with `timeout` as the cause. A start fails
+--   with `ETIMEDOUT` after the same time, but at least 5 s and at most 60 s (the default)
 -- @tparam[opt] table fields.on `created(c)` before the root is entered, `started(c)`, `exited(c, status)`
 -- @tparam[opt=false] boolean fields.init run below a built-in init that reaps and passes signals on
--- @tparam[opt] boolean fields.readonly make the root and the mounts that come along with it read-only; a mount that a
---   recipe adds is as its options say; by default as the layout says
+-- @tparam[opt] boolean fields.readonly make the root read-only, and the mounts that it brings along. Mounts that
+--   the recipe adds follow their own options. The default is the layout's
 -- @tparam[opt] table fields.sysctl by name, of the container's own namespaces
 -- @tparam[opt] table fields.time_offsets `{ monotonic =, boottime = }` in seconds
 -- @tparam[opt=true] boolean fields.no_new_privs
@@ -80,8 +80,8 @@ end
 -- @tparam[opt=false] boolean fields.no_userns it cannot make user namespaces; it needs one of its own
 -- @tparam[opt="new"] string fields.keyring its session keyring: `"inherit"`: the caller's
 -- @tparam[opt] table fields.label of a security module: `{ selinux = context }`, `{ apparmor = profile }`
--- @tparam[opt=true] boolean fields.die_with_parent it ends with the recipe, however that ends and whatever it does
---   (the guard of `exec.guard` sees to it); false: it also lives on when nobody refers to it any more
+-- @tparam[opt=true] boolean fields.die_with_parent it is killed when the recipe ends, for whatever reason (see
+--   `exec.guard`); false: it outlives the recipe, and is not ended when its object is collected
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
 --   LISTEN_FDS and LISTEN_FDNAMES; given as they are, a directory too, which leads to the host's files
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 
---- Files of Lua that say something and do nothing: they have nothing to call, come to an end, and give plain data. They
--- are evaluated in a Lua state of their own, whose allocator has a limit.
+--- Lua files as data: there is no function to call, time and memory are limited, and the result is plain data. Each is
+-- evaluated in a Lua state of its own, whose allocator has a limit.
 -- @module carton.data
 local core = require("carton.core")
 local data = {}
@@ -12,7 +12,7 @@ local MOST <const> = { memory = 64 << 20, instructions = 10000000, seconds = 5, 
 -- @tparam string source
 -- @tparam string path it came from, for messages
 -- @treturn ?table of strings, numbers, booleans and such tables; nil: it is something else
--- @treturn ?string why, then: in one line of harmless bytes
+-- @treturn ?string if nil, the reason: one line without control characters
 -- @usage data.load("return { default = 'allow' }", "profile.lua")
 function data.load(source, path)
   local value, message = core.bounded.data(source, "@" .. path, MOST)

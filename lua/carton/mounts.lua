@@ -187,7 +187,7 @@ local function check(mount, sorted, kind)
   end
 end
 
--- Nodes that lie in a directory of the host's are no devices in a container, unless it is of /dev or "dev" is said.
+-- Device nodes in a directory of the host cannot be opened unless it is in /dev, or "dev" is given.
 local function without_devices(options, source)
   local is_dev = source == "/dev" or source and source:find("^/dev/") and not (source .. "/"):find("/../", 1, true)
   local said = source == nil or is_dev
@@ -266,9 +266,9 @@ local function filesystem_step(mount, sorted)
 end
 
 --- Turn one entry of `mounts` into a step.
--- Device nodes in what is bound, and in layers, are none (nodev), unless it is of /dev or the option `dev` is given.
--- What the host mounts below the source later appears in a bind with the option `rslave`, with the options that the
--- host gives it; so it needs `dev`, and takes no `ro` or the like.
+-- Binds and overlays are nodev unless the source is in /dev or the option `dev` is given. A bind with the option
+-- `rslave` also shows what the host mounts below its source later. Such mounts keep the host's options, so `rslave`
+-- needs `dev`, and excludes `ro` and the like.
 -- @tparam string|table mount `"/src:/dst:ro"`; `{ type =, source =, target =, options = {} }`
 --   (type is `bind` when only a source is given); or a step, which stays as it is
 -- @treturn table a step

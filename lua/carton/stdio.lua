@@ -88,7 +88,7 @@ local function check_kind(name, descriptor, path)
   return kind
 end
 
--- What we pass on ourselves ends with us.
+-- Data that this process passes on stops when it ends.
 local function check_fed(name, fields, path)
   if fields.die_with_parent == false then
     core.error { op = name, path = path, code = "EINVAL", message = "the recipe would pass this file's data on, and "
@@ -96,8 +96,8 @@ local function check_fed(name, fields, path)
   end
 end
 
--- Whoever has a file open can open it anew, as /proc/self/fd/0, in other modes: proc_pid_fd(5). So a file to read comes
--- from a read-only mount, or what is in it through a pipe where the caller cannot mount.
+-- A process can reopen a file that it holds, as /proc/self/fd/0, in another mode: proc_pid_fd(5). So a file to read is
+-- opened on a read-only mount; where the caller cannot mount, its content is fed through a pipe.
 local function open_input(prepared, fields, name, path)
   local file = exec.open(path, "r")
   local kind = check_kind(name, file, path)
@@ -113,7 +113,7 @@ local function open_input(prepared, fields, name, path)
   return pipe(prepared, name, { source = function() return file:read() end, file = file, pending = "", at = 1 })
 end
 
--- Likewise one to append to would be read, or overwritten.
+-- Likewise, a file opened for appending could be reopened to read or overwrite it.
 local function open_appended(prepared, fields, name, path)
   check_fed(name, fields, path)
   local file = exec.open(path, "a")

@@ -131,7 +131,7 @@ function methods:close()
   end
 end
 
---- Tell which call was received and is not answered: its thread can be killed, but not frozen.
+--- Give a call that was received and not yet answered: its thread can be killed, but not frozen.
 -- @function supervisor:answering
 -- @treturn ?call
 function methods:answering()

@@ -7,8 +7,8 @@ local stdio = require("carton.stdio")
 local monotonic = core.host.monotonic
 local wait = {}
 
---- Seconds in which a process that was killed has to end. One that can't, as it hangs in the kernel or is frozen by
--- somebody else, is reported then instead of being waited for.
+--- Seconds that a killed process has to end. After that it is reported rather than waited for: it hangs in the kernel,
+-- or somebody else has frozen it.
 wait.grace = 10
 
 -- Seconds between looks at what no descriptor reports: while somebody waits for that, and otherwise.
@@ -19,7 +19,7 @@ local running = setmetatable({}, { __mode = "k" })
 
 -- Children of ours that joined a pid namespace. Its first process has not ended before all others are reaped,
 -- so whoever waits for one reaps these too; how they ended is kept by their handles: pid_namespaces(7).
--- "held": it has ended, but who traces it has its end first.
+-- "held": it has ended, but its tracer must reap it first.
 local guests = setmetatable({}, { __mode = "k" })
 local visited = false -- whether there ever was one
 local kept = {} -- those whose containers are closed, until they can be reaped
@@ -84,8 +84,8 @@ local function reap_unknown(is_meant)
   end
 end
 
--- Who joined a pid namespace can leave children to us: clone(2), CLONE_PARENT. Nobody waits for them, and the
--- namespace does not end before they are reaped. A recipe's own children are in its own namespace.
+-- A process that joined a pid namespace can make children of ours: clone(2), CLONE_PARENT. Nobody waits for them, and
+-- the namespace does not end before they are reaped. A recipe's own children are in its own namespace.
 local function reap_strangers()
   local own, theirs = namespace_of(core.host.pid()), {}
   for c in pairs(running) do
@@ -97,7 +97,7 @@ local function reap_strangers()
   end
 end
 
---- Reap the children that a program left to us which was in our own pid namespace: those of its session.
+--- Reap the children that a program in our own pid namespace left to us: those of its session.
 -- @tparam int session its process id
 function wait.reap_left(session)
   reap_unknown(function(pid)
@@ -141,7 +141,7 @@ function wait.remove_source(source)
   sources[source] = nil
 end
 
---- Find a system call in a container, or in a further program of it, that waits for its answer.
+--- Find a system call of a container, or of a program started in it by `exec`, that is still unanswered.
 -- @tparam container c
 -- @treturn ?call
 function wait.answering(c)
@@ -276,7 +276,7 @@ local function collect(containers)
   return polls, owners, deadline
 end
 
---- Tell whether its process has ended and can be reaped. Where it is traced, the tracer has that first.
+--- Tell whether its process has ended and can be reaped. A tracer reaps it first.
 -- @tparam container c
 -- @treturn boolean
 function wait.has_ended(c)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
---- What every procfs and sysfs of a container is covered with, and when: see `carton.mount.protect`.
+--- The masked and read-only paths of every procfs and sysfs in a container: see `carton.mount.protect`.
 -- @module carton.walls
 local host = require("carton.core").host
 local walls = {}
@@ -25,7 +25,8 @@ local function kind_of(step)
   return ATTRIBUTES[kind] and kind or nil
 end
 
---- A procfs or sysfs does only what programs need of it, unless the step says otherwise.
+--- Give a procfs or sysfs the safe mount options (nosuid, nodev, noexec; a sysfs also ro) unless the step names the
+-- opposite.
 -- @tparam table step any one
 -- @treturn table the step, or a copy of it with further options
 function walls.harden(step)
@@ -66,7 +67,7 @@ local function is_absent(path)
   return statfs ~= nil and statfs.type == "sysfs" -- and no mask of our own
 end
 
---- Collect what is masked and protected until the last mount: what is mounted later would not be covered.
+--- Collect the paths to mask and protect until after the last mount, since later mounts would not be covered.
 -- @treturn table `take(step)`, which is true when the step is collected; `step()`, which gives one for all of them or
 --   nil
 function walls.new()
@@ -110,7 +111,7 @@ function walls.new()
   return collected
 end
 
---- Tell whether other mounts come along with what a step makes the root.
+--- Tell whether a step makes a root that brings other mounts along.
 -- @tparam table step any one
 -- @treturn boolean
 function walls.brings_mounts(step)

@@ -246,7 +246,7 @@ function command.status_of(err)
   return SETUP
 end
 
---- Write nothing that a terminal would obey, whatever an image or a recipe calls its files.
+--- Escape control characters, so that a name in an image cannot send commands to the terminal.
 -- @tparam string text
 -- @treturn string with `\x1b` and the like for control characters but newlines and tabs, and for what is no UTF-8
 function command.clean(text)
