@@ -492,6 +492,17 @@ describe("carton.learn #userns", function()
     assert.equal("CapPrm:\t0000000000000000\ndenied\n", status.stdout, try)
   end)
 
+  it("says of the first program, too, that it was executed", function()
+    local more = { rootfs = carton.rootfs.host() }
+    local learned = learn({ "/usr/bin/true" }, more)
+    local executed = {}
+    for _, finding in ipairs(findings(learned, { "/usr/bin/ls" }, more)) do
+      if finding.right == "execute" then
+        executed[#executed + 1] = finding.call
+      end
+    end
+    assert.same({ "execve" }, executed)
+  end)
   it("replays no profile that is none, and says so before anything runs", function()
     for pattern, change in pairs {
       ["default is missing"] = { seccomp = {} }, ["got number"] = { capabilities = 5 },

@@ -276,7 +276,8 @@ function methods:watch(c)
   watch.low, watch.high = range_of(fields)
   watch.files = files.new({
     note = function(path, use, call)
-      seen:add_path(path, use, call.name)
+      -- the first program was executed before any call could be seen
+      seen:add_path(path, use, use == "execute" and not call.name:find("^exec") and "execve" or call.name)
     end,
     move = function(kind, from, to, call)
       seen:add_move(kind, from, to, call.name)
