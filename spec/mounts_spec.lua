@@ -80,6 +80,7 @@ describe("mounts.step", function()
       ["field 'options': list expected, got string"] = { source = "/a", target = "/b", options = "ro" },
       ["bind mount on /b has no source"] = { target = "/b" },
       ["'/a:/b,ro': options follow a colon, as in '/b:ro'"] = "/a:/b,ro",
+      ["'type=bind,src=/a,dst=/b' is not SOURCE:TARGET"] = "type=bind,src=/a,dst=/b",
       ["unknown option 'z' of a bind mount; labels and owners"] = "/a:/b:z",
       ["unknown option 'rw0' of a bind mount"] = { source = "/a", target = "/b", options = { "rw0" } },
       ["unknown option 'sise' of tmpfs on /t"] = { type = "tmpfs", target = "/t", options = { "sise=1" } },

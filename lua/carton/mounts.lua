@@ -92,6 +92,9 @@ end
 -- @treturn table `{ source =, target =, options = {} }`
 -- @raise a string that says what is wrong with it
 function mounts.parse(text)
+  if text:find("^type=%l+,") then -- as docker's --mount has it
+    fail("'%s' is not SOURCE:TARGET[:OPTIONS]", text)
+  end
   local options, source, target = split(text, 3, "SOURCE:TARGET[:OPTIONS]")
   check_commas(text, text:gsub("\\.", ""):match("^[^:]*:([^:]*)") or "")
   return { source = source, target = target or source, options = options }
