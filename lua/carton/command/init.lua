@@ -53,8 +53,21 @@ local function conclude(result, run)
       .. (type(result) == "number" and tostring(result) or "a " .. type(result)) }, 0)
 end
 
+--- Say on standard error why the program was killed, where its status is that of any SIGKILL.
+-- @tparam container c
+-- @tparam table status
+function command.say_cause(c, status)
+  if status.cause == "timeout" then
+    io.stderr:write(("carton: killed after its time-out of %g s\n"):format(c.fields.timeout))
+  elseif status.cause == "oom" then
+    io.stderr:write("carton: killed for want of memory\n")
+  end
+end
+
 local function foreground(c)
-  return require("carton.terminal").foreground(c).code
+  local status = require("carton.terminal").foreground(c)
+  command.say_cause(c, status)
+  return status.code
 end
 
 -- A variable that has to be closed: in its scope `return carton.container { ... }` is no tail call, which would

@@ -366,6 +366,7 @@ local function foreground(c, reports, values)
     end
   end
   write_status(reports, values, status)
+  require("carton.command").say_cause(c, status)
   return status.code
 end
 
