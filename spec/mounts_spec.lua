@@ -296,6 +296,18 @@ describe("mounts of a container #userns", function()
       { type = "tmpfs", target = "/tmp/hidden" },
     } }))
   end)
+  it("not on the root by another name, where it would be lost", function()
+    local root = helper.rootfs(true)
+    posix.link("/", root .. "/whole", true)
+    for _, place in ipairs { "/.", "/usr/..", "/whole" } do
+      for _, mount in ipairs { { "mount.bind", source = root, target = place, nofollow = false },
+        { "mount.tmpfs", target = place, nofollow = false }, { "mount.move", source = "/proc", target = place } } do
+        local err = helper.raises_code("EBUSY", output, "true", { rootfs = root, mounts = { mount } })
+        assert.equal(mount[1], err.step)
+      end
+    end
+    helper.raises_code("EBUSY", output, "true", { mounts = { root .. ":/usr/.." } })
+  end)
   it("an optional one that is not there is left out, others are not", function()
     assert.equal("none", output("test -e /opt || echo none",
       { mounts = { { source = "/no/such", target = "/opt", optional = true } } }))

@@ -62,6 +62,36 @@ static int attach_root(struct carton_context *ctx, int tree)
 	return 0;
 }
 
+static long place_of(int fd, struct statx *stx)
+{
+	return sys_call(SYS_statx, fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
+	                STATX_INO | STATX_MNT_ID, stx);
+}
+
+/* Open what a mount is to lie on. The root by another name ("/.", or a link of the image) it would
+ * cover without becoming the root: pivot_root would take it off again. */
+static int open_place(struct carton_context *ctx, const char *target, int flags)
+{
+	struct statx root = {0}, place = {0};
+	int fd = carton_root_open(ctx, target, flags);
+	long r;
+
+	if (fd < 0 || ctx->root == AT_FDCWD)
+		return fd;
+	r = place_of(ctx->root, &root);
+	if (r == 0)
+		r = place_of(fd, &place);
+	if (r < 0)
+		carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	else if (root.stx_mnt_id == place.stx_mnt_id && root.stx_ino == place.stx_ino &&
+	         root.stx_dev_major == place.stx_dev_major &&
+	         root.stx_dev_minor == place.stx_dev_minor)
+		r = carton_fail(ctx, CARTON_CALL_CHECK_ROOT, -EBUSY);
+	if (r < 0)
+		sys_close(fd);
+	return r < 0 ? (int)r : fd;
+}
+
 /* Attach a tree inside the root. On "/" it becomes what later targets are resolved in. */
 static int attach(struct carton_context *ctx, int tree, const char *target, int flags)
 {
@@ -73,7 +103,7 @@ static int attach(struct carton_context *ctx, int tree, const char *target, int 
 			return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, -ENOTDIR);
 		return attach_root(ctx, tree);
 	}
-	to = carton_root_open(ctx, target, flags);
+	to = open_place(ctx, target, flags);
 	if (to < 0)
 		return to;
 	r = sys_move_mount(tree, to);
@@ -474,7 +504,7 @@ int carton_mount_move(struct carton_context *ctx, const void *fields)
 
 	if (from < 0)
 		return from;
-	to = carton_root_open(ctx, f->target, 0);
+	to = open_place(ctx, f->target, 0);
 	if (to < 0) {
 		sys_close(from);
 		return to;

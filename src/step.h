@@ -87,6 +87,7 @@ struct stat;
 	X(CHECK_PASSWD, "is not a regular file")                                                   \
 	X(CHECK_SYSCTL, "belongs to no namespace of its own")                                      \
 	X(CHECK_HIDDEN, "is covered by a mount above it")                                          \
+	X(CHECK_ROOT, "is the root itself: a mount there has the target \"/\"")                    \
 	X(CHECK_SHARED, "would be the host's")                                                     \
 	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
 	X(CHECK_CWD, "is outside of the root file system")                                         \
