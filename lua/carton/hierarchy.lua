@@ -300,10 +300,10 @@ end
 
 local function make1(group, name, files, layout)
   local needed, seen = controllers_of(files)
-  if layout.controllers.freezer and not seen.freezer then -- first: what is left behind may have to be thawed
-    table.insert(needed, 1, "freezer")
+  if not seen.freezer and (layout.controllers.freezer or #files == 0) then -- first: what is left may have to be thawed
+    table.insert(needed, 1, "freezer") -- without files it is there to be ended by, and needs one
   end
-  for _, extra in ipairs(#files > 0 and USEFUL or {}) do -- without files it is there to be ended by
+  for _, extra in ipairs(#files > 0 and USEFUL or {}) do
     if layout.controllers[extra] and not seen[extra] then
       needed[#needed + 1] = extra
     end
