@@ -42,11 +42,13 @@ static bool kill_listed(int directory)
 		for (long i = 0; i < n; i++) {
 			if (text[i] >= '0' && text[i] <= '9') {
 				pid = pid * 10 + (text[i] - '0');
-			} else if (pid > 1) {
+				continue;
+			}
+			if (pid > 1) {
 				found = true;
 				sys_call(SYS_kill, pid, SIGKILL);
-				pid = 0;
 			}
+			pid = 0; /* 0: of another pid namespace, 1: the first of ours */
 		}
 	}
 	sys_close(fd);
