@@ -12,6 +12,7 @@
 #include <linux/limits.h>
 #include <linux/prctl.h>
 #include <linux/ptrace.h>
+#include <limits.h>
 #include <string.h>
 
 #include "listener.h"
@@ -284,6 +285,30 @@ int carton_exec_die_with_parent(struct carton_context *ctx, const void *fields)
 	return r == 0 ? 0 : carton_fail(ctx, CARTON_CALL_CHECK_PARENT, -ESRCH);
 }
 
+/* Close all but what the program gets and what later steps take: those inside may have
+ * CAP_SYS_PTRACE, which opens the way to descriptors of any process that they see. */
+static long close_rest(const struct carton_context *ctx)
+{
+	const int own[] = {ctx->root,   ctx->proc,  ctx->stage,  ctx->channel,
+	                   ctx->parent, ctx->image, ctx->masked, ctx->null};
+	int low = ctx->fds;
+	long r = 0;
+
+	while (r == 0) {
+		int next = INT_MAX;
+
+		for (size_t i = 0; i < countof(own); i++)
+			if (own[i] >= low && own[i] < next)
+				next = own[i];
+		if (next == INT_MAX)
+			return sys_call(SYS_close_range, low, ~0U, 0);
+		if (next > low)
+			r = sys_call(SYS_close_range, low, next - 1, 0);
+		low = next + 1;
+	}
+	return r;
+}
+
 /* Who enters a pid namespace stays outside, its children are in it: setns(2). The child becomes our
  * parent's child and sends its own pidfd, before anything else that it says; its pid is told before
  * it is there, or nobody could reap it where that message does not arrive. */
@@ -291,9 +316,12 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 {
 	struct clone_args args = {.flags = CLONE_PARENT | CLONE_PARENT_SETTID,
 	                          .parent_tid = (uint64_t)(uintptr_t)ctx->forked};
-	long r = sys_call(SYS_clone3, &args, sizeof(args));
+	long r = ctx->fds > 0 ? close_rest(ctx) : 0;
 
 	(void)fields;
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_CLOSE_RANGE, r);
+	r = sys_call(SYS_clone3, &args, sizeof(args));
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_CLONE, r);
 	if (r > 0)

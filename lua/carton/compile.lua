@@ -691,10 +691,38 @@ function compile.joined(joined)
   return list
 end
 
+-- What a plan still takes when its process has entered a pid namespace: ids, limits, priorities.
+local ENTERED <const> = { SETUID = true, SETGID = true, SYS_RESOURCE = true, SYS_NICE = true }
+
+-- Have no more than the program will, before somebody inside takes it who has SYS_PTRACE. In a user namespace nobody
+-- can, as the memory of who enters belongs to ours.
+local function add_surrender(add, fields, list, given)
+  local set, here, keep = capability.resolve(fields.capabilities), {}, {}
+  for _, name in ipairs(core.privilege.get(host.pid()).permitted) do
+    here[name] = true
+  end
+  for _, name in ipairs(set) do
+    keep[#keep + 1], here[name] = name, nil
+  end
+  for name in pairs(here) do
+    if ENTERED[name] or name == "SYS_ADMIN" and fields.no_new_privs == false then
+      keep[#keep + 1] = name
+    end
+  end
+  table.sort(keep)
+  local fds = table.move(list, 1, #list, 1, {})
+  if fields.terminal and given.null then -- it takes their places, inside
+    fds[1] = given.null()
+    fds[2], fds[3] = fds[1], fds[1]
+  end
+  add { "exec.descriptors", fds = fds }
+  add { "privilege.capabilities", bounding = set, permitted = keep, effective = keep }
+end
+
 --- Compile a further program of a running container: `container:exec`.
 -- @tparam table fields of that program
 -- @tparam container c the running one
--- @tparam table given `fds`
+-- @tparam table given `fds`; `null()`, which opens /dev/null
 -- @treturn table `{ steps = {...}, namespaces = {} }`
 function compile.exec(fields, c, given)
   local facts, limits = gather(c.fields), c.fields.limits or {}
@@ -719,6 +747,12 @@ function compile.exec(fields, c, given)
   end
   add { "exec.die_with_parent" }
   add { "namespace.enter", process = c.process, kinds = names(entered) }
+  if entered.pid and not entered.user then
+    add_surrender(add, fields, list, given)
+    for i = 1, #list do -- they have their numbers
+      list[i] = i - 1
+    end
+  end
   if entered.pid then
     add { "exec.fork" }
     add { "exec.die_with_parent" }

@@ -338,8 +338,11 @@ function methods:exec(fields)
     copy[key] = value
   end
   local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = home }, meta)
-  launch(child, function(prepared)
-    return compile.exec(copy, home, { fds = prepared.fds, group = home.group })
+  launch(child, function(prepared, opened)
+    return compile.exec(copy, home, { fds = prepared.fds, group = home.group, null = function()
+      opened[#opened + 1] = core.exec.null()
+      return opened[#opened]
+    end })
   end)
   call_started(child)
   return child

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- A payload attaches to the process that enters its container, reads its memory or takes its descriptors, before it is
 -- the program asked for; or it stops that process.
+local posix = require("posix")
 local helper = require("spec.helper")
 local attack = require("spec.attack.attack")
 local carton = require("carton")
@@ -46,6 +47,46 @@ for verb, title in pairs { trace = "a payload attaches to who enters its contain
     end, r.seconds)
   end)
 end
+
+describe("who enters a container #root", function()
+  it("has nothing for those inside who have SYS_PTRACE, with no user namespace", function()
+    local path = attack.canary()
+    local held = posix.open(helper.write(path .. "/canary-file", ""), posix.O_RDONLY)
+    for _, terminal in ipairs { false, true } do
+      local root = attack.image()
+      local c <close> = attack.container { rootfs = root, capabilities = { add = { "SYS_PTRACE" } }, seccomp = false,
+        args = { "sh", "-c", "exec payload steal 400 >/tmp/reached 2>&1" } }:start()
+      for tries = 1, 60 do
+        local e <close> = c:exec { args = { "sleep", tries % 20 == 0 and "0.1" or "0" }, timeout = 20,
+          stdin = not terminal and "null" or nil, terminal = terminal or nil }
+        e:wait(10)
+      end
+      assert(helper.eventually(function() return helper.read(root .. "/tmp/reached"):find("ours ") end),
+        "nothing is reached")
+      local list = reached(root .. "/tmp/reached", true)
+      attack.holds(list == "", "%s", list)
+    end
+    posix.close(held)
+  end)
+  it("has no capability that the container lacks, then", function()
+    local c <close> = attack.container():start() -- others in it may have it, by exec or as a pod's member
+    local steps = {}
+    local before
+    for _, step in ipairs(require("carton.compile").exec({ args = { "true" } }, c,
+      { fds = { 0, 1, 2 } }).steps) do
+      if step[1] == "exec.fork" then
+        before = #steps
+      end
+      steps[#steps + 1] = step
+    end
+    assert.equal("privilege.capabilities", steps[before][1])
+    for _, name in ipairs { "SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF" } do
+      for _, kept in ipairs(steps[before].permitted) do
+        assert.not_equal(name, kept)
+      end
+    end
+  end)
+end)
 
 describe("who enters a container #userns", function()
   it("is not attached to by who has all capabilities in its user namespace", function()

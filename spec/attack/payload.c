@@ -250,11 +250,18 @@ static int steal(char *args[])
 		for (int number = 0; process >= 0 && number < 16; number++) {
 			int kind = 0;
 			socklen_t size = sizeof(kind);
+			char link[32], file[256];
+			ssize_t end;
 
 			fd = (int)syscall(SYS_pidfd_getfd, process, number, 0);
 			if (fd < 0)
 				continue;
-			if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) < 0)
+			snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+			end = readlink(link, file, sizeof(file) - 1);
+			file[end > 0 ? end : 0] = '\0';
+			if (strstr(file, "/canary-file"))
+				told("stole", file);
+			else if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) < 0)
 				told("ours", "");
 			else if (kind == SOCK_SEQPACKET)
 				told("stole", "the channel");
