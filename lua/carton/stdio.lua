@@ -158,8 +158,8 @@ end
 --   gives strings and then nil; `stdout` and `stderr`: `"inherit"`, `"null"`, `"capture"` (at most 16 MiB are kept, the
 --   rest is read and dropped), `{ capture = bytes }`, or a function that takes strings; `stderr` also `"stdout"`; each
 --   also `{ path =, mode = }`, a handle or a number. A file at a path with mode `"r"` cannot be reopened for writing,
---   one with mode `"a"` is written by `wait`. An inherited descriptor and a handle are given as they are: through
---   /proc/self/fd the program can open the file behind them in any mode that its user may
+--   one with mode `"a"` is written by `wait`. An inherited descriptor, a handle, a FIFO and a character device
+--   are given as they are: through /proc/self/fd the program can open the file behind them in any mode its user may
 -- @treturn table `{ fds = {three of them}, streams = {}, temporary = {handles to close after the start} }`
 -- @raise `carton.error`: a file that cannot be opened, `EISDIR` a directory; a string for a value that means nothing
 function stdio.prepare(fields)
