@@ -81,7 +81,8 @@ end
 -- @tparam[opt="new"] string fields.keyring its session keyring: `"inherit"`: the caller's
 -- @tparam[opt] table fields.label of a security module: `{ selinux = context }`, `{ apparmor = profile }`
 -- @tparam[opt=true] boolean fields.die_with_parent it is killed when the recipe ends, for whatever reason (see
---   `exec.guard`); false: it outlives the recipe, and is not ended when its object is collected
+--   `exec.guard`; a program that sees the recipe's processes and has its user can kill the guard, too); false: it
+--   outlives the recipe, and is not ended when its object is collected
 -- @tparam[opt] table fields.descriptors by name: handles that become 3, 4, ... in the order of the names, with
 --   LISTEN_FDS and LISTEN_FDNAMES; given as they are, a directory too, which leads to the host's files
 -- @param[opt="inherit"] fields.stdin also `stdout`, `stderr`: see `carton.stdio`
