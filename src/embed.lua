@@ -24,10 +24,14 @@ local function modules(paths)
     local name = given or path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
     local chunk = string.dump(assert(loadfile(path)), true)
     print(("static const unsigned char module_%d[] = {\n%s\n};\n"):format(i, bytes(chunk)))
-    rows[i] = ('\t{"%s", module_%d, %d},'):format(name, i, #chunk)
+    rows[i] = { name = name, text = ('\t{"%s", module_%d, %d},'):format(name, i, #chunk) }
   end
-  print(("const struct carton_module carton_modules[] = {\n%s\n\t{0, 0, 0}};"):format(
-    table.concat(rows, "\n")))
+  table.sort(rows, function(a, b) return a.name < b.name end) -- as by strcmp(3): lua stays in the locale C
+  print("const struct carton_module carton_modules[] = {")
+  for _, row in ipairs(rows) do
+    print(row.text)
+  end
+  print(("};\nconst unsigned long carton_module_count = %d;"):format(#rows))
 end
 
 --- For each architecture: with no capability that opens anything, with all of them, and for a nestable root.

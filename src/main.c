@@ -20,23 +20,33 @@
 #include "step.h"
 #include "util.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define ARENA_USED false /* the sanitizer looks after what malloc(3) gives */
+#else
+#define ARENA_USED true
+#endif
+
+static int compare_module(const void *name, const void *module)
+{
+	return strcmp(name, ((const struct carton_module *)module)->name);
+}
+
 /* package.searchers: the modules of lua/, compiled ahead. */
 static int search_module(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
+	const struct carton_module *m =
+		bsearch(name, carton_modules, carton_module_count, sizeof(*m), compare_module);
 
-	for (const struct carton_module *m = carton_modules; m->name; m++) {
-		if (strcmp(m->name, name) != 0)
-			continue;
-		lua_pushfstring(L, "=%s", name);
-		if (luaL_loadbufferx(L, (const char *)m->data, m->size, lua_tostring(L, -1), "b") !=
-		    LUA_OK)
-			return lua_error(L);
-		lua_pushliteral(L, ":carton:");
-		return 2;
+	if (!m) {
+		lua_pushfstring(L, "no module '%s' in carton", name);
+		return 1;
 	}
-	lua_pushfstring(L, "no module '%s' in carton", name);
-	return 1;
+	lua_pushfstring(L, "=%s", name);
+	if (luaL_loadbufferx(L, (const char *)m->data, m->size, lua_tostring(L, -1), "b") != LUA_OK)
+		return lua_error(L);
+	lua_pushliteral(L, ":carton:");
+	return 2;
 }
 
 /* After package.preload, before the files: our own modules come from the program and nowhere else.
@@ -54,11 +64,49 @@ static void add_searcher(lua_State *L)
 	lua_pop(L, 2);
 }
 
+/* What was printed has to have arrived. */
+static int finish_output(int status)
+{
+	int failed;
+
+	errno = 0;
+	failed = fflush(stdout) != 0 || ferror(stdout);
+	if (!failed)
+		return status;
+	fprintf(stderr, "carton: standard output: %s\n", errno ? strerror(errno) : "write error");
+	return status == 0 ? CARTON_EXIT_SETUP : status;
+}
+
+static bool is_ending; /* main() closes the state */
+static int end_status;
+
+/* Called by lua_close() after all other finalizers, which are called in the reverse order of their
+ * marking: it would go on to free each object, and the memory ends with the process anyway. */
+static int end_program(lua_State *L)
+{
+	(void)L;
+	if (is_ending)
+		exit(finish_output(end_status));
+	return 0;
+}
+
+static void mark_first(lua_State *L)
+{
+	lua_newuserdatauv(L, 0, 0);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, end_program);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+	luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static int protected_main(lua_State *L)
 {
 	int argc = (int)lua_tointeger(L, 1);
 	char **argv = lua_touserdata(L, 2);
 
+	if (ARENA_USED)
+		mark_first(L);
 	luaL_openlibs(L);
 	add_searcher(L);
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
@@ -131,12 +179,6 @@ static void set_memory_apart(void)
 	carton_hide_lua = hide_lua;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-#define ARENA_USED false /* the sanitizer looks after what malloc(3) gives */
-#else
-#define ARENA_USED true
-#endif
-
 static bool is_in_arena(const void *p)
 {
 	uintptr_t at = (uintptr_t)p, begin = (uintptr_t)arena.memory;
@@ -185,19 +227,6 @@ static int keep_standard_descriptors(void)
 	return 0;
 }
 
-/* What was printed has to have arrived. */
-static int finish_output(int status)
-{
-	int failed;
-
-	errno = 0;
-	failed = fflush(stdout) != 0 || ferror(stdout);
-	if (!failed)
-		return status;
-	fprintf(stderr, "carton: standard output: %s\n", errno ? strerror(errno) : "write error");
-	return status == 0 ? CARTON_EXIT_SETUP : status;
-}
-
 int main(int argc, char *argv[])
 {
 	lua_State *L;
@@ -227,6 +256,8 @@ int main(int argc, char *argv[])
 		luaL_tolstring(L, -1, NULL);
 		fprintf(stderr, "carton: %s\n", lua_tostring(L, -1));
 	}
+	is_ending = true;
+	end_status = status;
 	lua_close(L);
 	return finish_output(status);
 }

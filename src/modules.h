@@ -4,11 +4,12 @@
 #define CARTON_MODULES_H
 
 struct carton_module {
-	const char *name; /* "carton.rootfs"; NULL at the end */
+	const char *name; /* "carton.rootfs" */
 	const unsigned char *data;
 	unsigned long size;
 };
 
-extern const struct carton_module carton_modules[];
+extern const struct carton_module carton_modules[]; /* in the order of strcmp(3) */
+extern const unsigned long carton_module_count;
 
 #endif
