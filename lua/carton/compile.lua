@@ -4,8 +4,6 @@
 -- @module carton.compile
 local core = require("carton.core")
 local capability = require("carton.capability")
-local idmap = require("carton.idmap")
-local seccomp = require("carton.seccomp")
 local stdio = require("carton.stdio")
 local host = core.host
 local compile = {}
@@ -61,6 +59,9 @@ end
 -- @tparam table fields as of `carton.container`
 -- @treturn boolean
 function compile.is_loose(fields)
+  if not fields.namespaces or fields.namespaces.pid == nil then
+    return false
+  end
   local new, joined = namespaces(fields)
   if type(joined.pid) == "table" then
     return compile.is_loose((joined.pid.parent or joined.pid).fields)
@@ -89,7 +90,7 @@ local function gather(fields)
   facts.late = facts.has_join and (new.user or joined.user) and true or false
   if new.user then
     local layout = type(fields.rootfs) == "table" and fields.rootfs.idmap
-    facts.map = idmap.resolve(fields.idmap or layout or nil)
+    facts.map = require("carton.idmap").resolve(fields.idmap or layout or nil)
   end
   facts.ownroot = new.mnt
   if fields.no_userns then
@@ -109,11 +110,13 @@ local MOUNTS <const> = { ["mount.attach"] = true, ["mount.bind"] = true, ["mount
 
 -- A path as its names in a row, "/dev/null/"; nil when it climbs.
 local function components(path)
-  path = "/" .. tostring(path) .. "/"
+  path = tostring(path)
+  path = (path:sub(1, 1) == "/" and "" or "/") .. path .. "/"
   if path:find("//", 1, true) or path:find("/.", 1, true) then
     path = path:gsub("/%./", "/"):gsub("/+", "/")
+    return not path:find("/../", 1, true) and path or nil
   end
-  return not path:find("/../", 1, true) and path or nil
+  return path
 end
 
 local function is_fresh_mount(step)
@@ -322,47 +325,10 @@ local function check_first(list)
 end
 
 local SLAVE <const> = { slave = true, rslave = true }
-local OPEN <const> = { rw = true, suid = true, dev = true, exec = true, symfollow = true }
-
--- Whether a step is a bind that follows later mounts of the host; raises where that cannot work.
-local function follows(step)
-  if step[1] == "mount.propagation" then
-    core.misuse("container: mount.propagation: a mount without a master cannot be made a slave here; set the field "
-      .. "'propagation' of mount.bind instead")
-  elseif step.recursive and step.propagation == "slave" then
-    core.misuse(("container: mount.bind on %s: 'slave' covers only the topmost mount of a recursive bind; use "
-      .. "'rslave' for all of them, or 'bind' to bind the one alone"):format(tostring(step.target)))
-  end
-  for _, option in ipairs(type(step.options) == "table" and step.options or {}) do
-    if not OPEN[option] then
-      core.misuse(("container: mount.bind on %s: '%s' cannot be enforced on a slave: what the host mounts there later "
-        .. "keeps the host's options%s"):format(tostring(step.target), tostring(option), option == "nodev"
-        and "; the option 'dev' accepts that" or ""))
-    end
-  end
-  return step[1] == "mount.bind"
-end
-
--- A slave of a mount that is not shared would never receive a mount.
-local function check_master(path)
-  local real = core.host.realpath(path)
-  local found
-  for _, mount in ipairs(real and core.mount.list() or {}) do
-    local inside = mount.target == "/" or real == mount.target or real:sub(1, #mount.target + 1) == mount.target .. "/"
-    if inside and (not found or #mount.target >= #found.target) then
-      found = mount
-    end
-  end
-  if found and not (found.propagation:find("shared:", 1, true) or found.propagation:find("master:", 1, true)) then
-    core.error { op = "bind", path = path, code = "EINVAL", message = "a slave needs a shared mount as its master",
-      hint = ("%s is not shared: mount --make-shared %s"):format(found.target,
-        found.target) }
-  end
-end
 
 -- The steps of `rootfs` and `mounts`, and whether any mount follows the host's.
 local function mount_steps(list, fields, facts)
-  local mounts, steps = require("carton.mounts"), {}
+  local steps = {}
   for _, step in ipairs(list) do
     if type(step) ~= "table" then
       core.misuse(("container: field 'rootfs': a step is a table, got %s"):format(type(step)))
@@ -370,14 +336,11 @@ local function mount_steps(list, fields, facts)
     steps[#steps + 1] = step
   end
   for _, mount in ipairs(fields.mounts or {}) do
-    steps[#steps + 1] = mounts.step(mount)
+    steps[#steps + 1] = require("carton.mounts").step(mount)
   end
   for _, step in ipairs(steps) do
-    if SLAVE[step.propagation] and follows(step) then
+    if SLAVE[step.propagation] and require("carton.slave").check(step, facts.given) then
       facts.follows = true
-      if facts.given and step.source then
-        check_master(step.source)
-      end
     end
   end
   return steps
@@ -485,6 +448,13 @@ local function add_process(add, fields)
   end
 end
 
+local function filter(wish, capabilities, nestable)
+  local program = (wish == nil or wish == "default")
+    and require("carton.seccomp.ready").program(capabilities, nestable)
+  return program and { "privilege.seccomp", name = "default", program = program }
+    or require("carton.seccomp").step(wish, capabilities, nestable)
+end
+
 local function add_privileges(add, fields, facts)
   local set = capability.resolve(fields.capabilities)
   local ambient = capability.ambient(fields.capabilities)
@@ -494,7 +464,7 @@ local function add_privileges(add, fields, facts)
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
   end
   local filters = fields.on_syscall and require("carton.syscall").steps(fields, set, facts)
-    or { seccomp.step(fields.seccomp, set, facts.nestable) }
+    or { filter(fields.seccomp, set, facts.nestable) }
   if filters[1] and fields.no_new_privs == false then -- then it takes CAP_SYS_ADMIN, which the next sets may lack
     add { "privilege.capabilities", effective = { "SYS_ADMIN" } }
     add(filters[1])

@@ -5,7 +5,6 @@
 -- after all mounts, with the mounts that come along with it) and `idmap` (the id map that suffices for it).
 -- @module carton.rootfs
 local core = require("carton.core")
-local mounts = require("carton.mounts")
 local host = core.host
 local rootfs = {}
 
@@ -43,6 +42,10 @@ local function check(layout, fields, known)
         type(value)))
     end
   end
+end
+
+local function absolute(path)
+  return path:sub(1, 1) == "/" and path or require("carton.mounts").absolute(path)
 end
 
 local function append(list, ...)
@@ -149,7 +152,7 @@ function rootfs.dir(fields)
     core.misuse("rootfs.dir: field 'path' is missing")
   end
   return add_system({
-    { "mount.bind", source = mounts.absolute(fields.path), target = "/", recursive = true,
+    { "mount.bind", source = absolute(fields.path), target = "/", recursive = true,
       create = false, options = { "nodev" } },
   }, fields)
 end
@@ -178,11 +181,11 @@ function rootfs.overlay(fields)
   end
   local layers = {}
   for i, path in ipairs(lower) do
-    layers[i] = mounts.absolute(path)
+    layers[i] = absolute(path)
   end
   return add_system({
-    { "mount.overlay", lower = layers, upper = fields.upper and mounts.absolute(fields.upper),
-      work = fields.work and mounts.absolute(fields.work), temporary = not fields.upper,
+    { "mount.overlay", lower = layers, upper = fields.upper and absolute(fields.upper),
+      work = fields.work and absolute(fields.work), temporary = not fields.upper,
       size = fields.size, target = "/", options = { "nodev" } },
   }, fields)
 end

@@ -36,11 +36,9 @@
 -- `carton.seccomp.oci`.
 -- @module carton.seccomp
 local core = require("carton.core")
+local ready = require("carton.seccomp.ready")
+local counted, pick = ready.counted, ready.pick
 local seccomp = {}
-
--- Capabilities that open something in the default profile.
-local OPENERS <const> = { "BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE",
-  "SYS_NICE", "SYS_PACCT", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "nestable" }
 
 local OPEN <const> = { default = "allow" }
 local LARGEST <const> = 16 << 20 -- bytes of a profile's file
@@ -57,23 +55,6 @@ local function to_set(list)
     set[name:match("^CAP_(.*)$") or name] = true
   end
   return set
-end
-
--- Which of the capabilities count, with what the default profile's rules call `nestable`.
-local function counted(capabilities, nestable)
-  local set = to_set(capabilities)
-  set.nestable = (nestable or set.nestable) and not set.SYS_ADMIN -- which opens the same
-  return set
-end
-
-local function pick(openers, set)
-  local names = {}
-  for _, name in ipairs(openers) do
-    if set[name] then
-      names[#names + 1] = name
-    end
-  end
-  return table.concat(names, ",")
 end
 
 local function machine()
@@ -203,10 +184,9 @@ function seccomp.step(wish, capabilities, nestable)
   if wish == false then
     return nil
   elseif wish == nil or wish == "default" then
-    local set = counted(capabilities, nestable)
-    capabilities = set.nestable and table.move(capabilities, 1, #capabilities, 2, { "nestable" }) or capabilities
-    local program = core.privilege.default_filter(pick(OPENERS, set))
-      or program_of(seccomp.load(), options_of(capabilities))
+    local names = counted(capabilities, nestable).nestable
+      and table.move(capabilities, 1, #capabilities, 2, { "nestable" }) or capabilities
+    local program = ready.program(capabilities, nestable) or program_of(seccomp.load(), options_of(names))
     return { "privilege.seccomp", name = "default", program = program }
   end
   local loaded = seccomp.load(wish)

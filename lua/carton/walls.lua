@@ -11,18 +11,20 @@ local ATTRIBUTES <const> = {
   sysfs = { SAFE[1], SAFE[2], SAFE[3], { "ro", "rw" } },
 }
 
-local function set_of(list)
-  local set = {}
-  for _, value in ipairs(list) do
-    set[value] = true
+local BY_STEP <const> = { ["mount.proc"] = ATTRIBUTES.proc, ["mount.sysfs"] = ATTRIBUTES.sysfs }
+
+local function says(options, word)
+  for _, option in ipairs(options) do
+    if option == word then
+      return true
+    end
   end
-  return set
+  return false
 end
 
--- The type of file system that a step mounts, where that tells of the host.
-local function kind_of(step)
-  local kind = step[1] == "mount.filesystem" and step.type or tostring(step[1]):match("^mount%.(%l+)$")
-  return ATTRIBUTES[kind] and kind or nil
+-- The attributes that what a step mounts shall have, where that tells of the host.
+local function attributes_of(step)
+  return step[1] == "mount.filesystem" and ATTRIBUTES[step.type] or BY_STEP[step[1]]
 end
 
 --- Give a procfs or sysfs the safe mount options (nosuid, nodev, noexec; a sysfs also ro) unless the step names the
@@ -30,16 +32,19 @@ end
 -- @tparam table step any one
 -- @treturn table the step, or a copy of it with further options
 function walls.harden(step)
-  local kind = kind_of(step)
-  if not kind or not (step.options == nil or type(step.options) == "table") then
+  local attributes, given = attributes_of(step), step.options
+  if not attributes or not (given == nil or type(given) == "table") then
     return step
   end
-  local options = table.move(step.options or {}, 1, #(step.options or {}), 1, {})
-  local said = set_of(options)
-  for _, pair in ipairs(ATTRIBUTES[kind]) do
-    if not (said[pair[1]] or said[pair[2]]) then
+  local options
+  for _, pair in ipairs(attributes) do
+    if not (given and (says(given, pair[1]) or says(given, pair[2]))) then
+      options = options or table.move(given or {}, 1, #(given or {}), 1, {})
       options[#options + 1] = pair[1]
     end
+  end
+  if not options then
+    return step
   end
   local copy = {}
   for key, value in pairs(step) do
@@ -52,19 +57,23 @@ end
 -- A sysfs has the same everywhere, but for network devices. To look in a new one for what the host's lacks takes longer
 -- than to mask what is there; all processors have the same as the first.
 local function is_absent(path)
-  local sample = path:gsub("/cpu%*", "/cpu0")
-  if sample:find("*", 1, true) or not sample:find("^/sys/.") then
+  if path:sub(1, 5) ~= "/sys/" or #path == 5 then
     return false
   end
-  local found, _, errno = host.stat(sample)
+  local sample = path:find("*", 1, true) and path:gsub("/cpu%*", "/cpu0") or path
+  if sample:find("*", 1, true) then
+    return false
+  end
+  local found, _, errno = host.access(sample)
   if found or errno ~= 2 then -- ENOENT
     return false
   end
+  local above
   repeat
     sample = sample:match("^(.*)/")
-  until sample == "" or host.stat(sample)
-  local statfs = host.statfs(sample)
-  return statfs ~= nil and statfs.type == "sysfs" -- and no mask of our own
+    above, _, errno = host.statfs(sample)
+  until above or errno ~= 2 or sample == "/sys"
+  return above ~= nil and above.type == "sysfs" -- and no mask of our own
 end
 
 --- Collect the paths to mask and protect until after the last mount, since later mounts would not be covered.
@@ -77,8 +86,8 @@ function walls.new()
   function collected.take(step)
     local list = fields[step[1]]
     if not list then
-      is_writable = is_writable or kind_of(step) == "sysfs" and type(step.options) == "table"
-        and set_of(step.options).rw
+      is_writable = is_writable or attributes_of(step) == ATTRIBUTES.sysfs and type(step.options) == "table"
+        and says(step.options, "rw")
       return false
     end
     for key in pairs(step) do
