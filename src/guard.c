@@ -37,13 +37,14 @@ The guard: it kills processes and cgroups as soon as this process has ended.
 static struct {
 	pid_t owner; /* a fork of ours has no guard yet */
 	int socket;
-	bool ready; /* it has said that it is there */
+	pid_t parent; /* of the guard, until it is reaped */
+	bool ready;   /* it has said that it is there, or is not */
 } guard = {.socket = -1};
 
 struct start {
 	int image;
-	char numbers[2][24]; /* its descriptors: the socket, the pidfd of its owner */
-	long error;
+	int fds[2]; /* of the guard: its socket, the pidfd of its owner */
+	char numbers[2][24];
 };
 
 /* Static, as the guard leaves it only when it executes, some time after we went on. */
@@ -58,43 +59,42 @@ static int execute(void *unused)
 
 	(void)unused;
 	sys_call(SYS_setsid);
+	for (int i = 0; i < 2; i++)
+		sys_call(SYS_fcntl, start.fds[i], F_SETFD, 0);
 	sys_call(SYS_execveat, start.image, "", args, env, AT_EMPTY_PATH);
 	sys_exit(CARTON_EXIT_SETUP);
 }
 
-/* Its parent ends at once, so that it is no child of ours that somebody waits for. */
+/* Its parent ends at once, so that it is no child of ours that somebody waits for. Nor is the
+ * parent: it sends no signal when it ends, and is reaped by who asks for such a one, wait(2):
+ * __WALL. */
 static int leave(void *unused)
 {
 	(void)unused;
-	if (clone(execute, stacks[1] + STACK_SIZE, SHARED | SIGCHLD, NULL) < 0)
-		start.error = EAGAIN;
-	sys_exit(start.error ? 1 : 0);
+	clone(execute, stacks[1] + STACK_SIZE, SHARED | SIGCHLD,
+	      NULL); /* or its socket is closed */
+	sys_exit(0);
 }
 
+/* Go on at once: to wait for two others to be scheduled takes longer than all that they do. */
 static int fork_guard(void)
 {
 	sigset_t all, before;
-	int status = 0;
-	pid_t pid;
 
-	start.error = 0;
 	/* no handler of ours may run on its stack, and nothing but SIGKILL ends the guard */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	pid = clone(leave, stacks[0] + STACK_SIZE, SHARED | CLONE_VFORK, NULL);
-	if (pid < 0)
-		status = -errno;
-	while (pid > 0 && waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
-		;
+	guard.parent = clone(leave, stacks[0] + STACK_SIZE, SHARED, NULL);
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	return status < 0 ? status : status > 0 ? -EAGAIN : 0;
+	return guard.parent < 0 ? -EAGAIN : 0;
 }
 
-/* A descriptor that stays open when the guard executes. */
-static int inherit(int fd, char *number)
+void carton_guard_settle(void)
 {
-	*put_number(number, (uint64_t)fd) = '\0';
-	return fcntl(fd, F_SETFD, 0) < 0 ? -errno : 0;
+	while (guard.parent > 0 && guard.owner == getpid() &&
+	       waitpid(guard.parent, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	guard.parent = 0;
 }
 
 static int start_guard(void)
@@ -108,10 +108,10 @@ static int start_guard(void)
 	r = start.image < 0 ? start.image : 0;
 	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
-	if (r == 0)
-		r = inherit(pair[1], start.numbers[0]);
-	if (r == 0)
-		r = inherit(owner, start.numbers[1]);
+	start.fds[0] = pair[1];
+	start.fds[1] = owner;
+	for (int i = 0; r == 0 && i < 2; i++)
+		*put_number(start.numbers[i], (uint64_t)start.fds[i]) = '\0';
 	if (r == 0)
 		r = fork_guard();
 	if (pair[1] >= 0)
@@ -143,7 +143,10 @@ static int await_guard(void)
 	if (r == 0)
 		return -ETIMEDOUT;
 	n = r < 0 ? -1 : recv(guard.socket, &ready, 1, 0);
-	return n == 1 ? 0 : n < 0 ? -errno : -ECHILD;
+	r = n == 1 ? 0 : n < 0 ? -errno : -ECHILD;
+	guard.ready = true; /* or is not there */
+	carton_guard_settle();
+	return r;
 }
 
 static int send_guard(char kind, int fd)
@@ -169,12 +172,16 @@ static int send_guard(char kind, int fd)
 	return n < 0 ? -errno : 0;
 }
 
+/* One that is only starting uses our memory: another one starts when it has done so, or has ended.
+ */
 static void forget_guard(void)
 {
+	if (carton_guard_starting() >= 0)
+		await_guard();
 	if (guard.socket >= 0)
 		close(guard.socket);
 	guard.socket = -1;
-	guard.owner = 0;
+	guard.owner = guard.parent = 0;
 	guard.ready = false;
 }
 
@@ -217,10 +224,10 @@ void carton_guard_await(lua_State *L)
 		return;
 	r = await_guard();
 	if (r < 0) {
+		guard.ready = true; /* no second look */
 		forget_guard();
 		carton_raise(L, "guard", NULL, -r);
 	}
-	guard.ready = true;
 }
 
 /***

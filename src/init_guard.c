@@ -18,14 +18,15 @@
 
 static int highest; /* descriptor that was ever received */
 
-static void write_file(int directory, const char *name, const char *text, size_t size)
+static int write_file(int directory, const char *name, const char *text, size_t size)
 {
 	int fd = (int)sys_openat(directory, name, O_WRONLY | O_CLOEXEC, 0);
 
 	if (fd < 0)
-		return;
+		return fd;
 	sys_write(fd, text, size);
 	sys_close(fd);
+	return 0;
 }
 
 /* Kill who is listed in a group; false: nobody is. */
@@ -59,8 +60,10 @@ static bool kill_listed(int directory)
 static void kill_group(int directory)
 {
 	struct timespec pause = {.tv_nsec = 1000000};
+	int r = write_file(directory, "cgroup.kill", "1", 1);
 
-	write_file(directory, "cgroup.kill", "1", 1);
+	if (r == -EBADF || r == -ENOTDIR) /* nothing, or no directory */
+		return;
 	for (int i = 0; i < ROUNDS; i++) {
 		write_file(directory, "freezer.state", "FROZEN", 6);
 		if (!kill_listed(directory))

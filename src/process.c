@@ -393,7 +393,7 @@ static int exec_poll(lua_State *L)
 		lua_pop(L, 3);
 	}
 	fds[n].fd = carton_guard_starting(); /* -1: it is there */
-	fds[n].events = POLLIN;
+	fds[n].events = 0;                   /* that it could not start, which is POLLHUP */
 	fds[n].revents = 0;
 	do {
 		double before = now();

@@ -141,6 +141,7 @@ static int spawn_finish(lua_State *L) /* __close and __gc */
 	s->process = NULL;
 	s->listener = NULL;
 	s->helper = 0;
+	carton_guard_settle();
 	return 0;
 }
 
