@@ -69,10 +69,14 @@ void carton_newhandletype(lua_State *L, const char *tname, const luaL_Reg *metho
 	static const luaL_Reg common[] = {
 		{"close", handle_close}, {"fileno", handle_fileno}, {NULL, NULL}};
 
+	int count = countof(common) - 1;
+
 	luaL_newmetatable(L, tname);
 	lua_pushstring(L, tname);
 	luaL_setfuncs(L, meta, 1);
-	lua_newtable(L);
+	for (const luaL_Reg *m = methods; m && m->name; m++)
+		count++;
+	lua_createtable(L, 0, count);
 	lua_pushstring(L, tname);
 	luaL_setfuncs(L, common, 1);
 	if (methods)

@@ -20,9 +20,10 @@
 #define ARCHITECTURE "other"
 #endif
 
-static void new_table(lua_State *L, const char *name, void (*open)(lua_State *L))
+/* Of a size that need not grow while it is filled. */
+static void new_table(lua_State *L, const char *name, int size, void (*open)(lua_State *L))
 {
-	lua_newtable(L);
+	lua_createtable(L, 0, size);
 	carton_set_primitives(L, name);
 	open(L);
 	lua_setfield(L, -2, name);
@@ -50,13 +51,13 @@ CARTON_API int luaopen_carton_core(lua_State *L)
 {
 	lua_createtable(L, 0, 16);
 	carton_open_error(L);
-	new_table(L, "namespace", carton_open_namespace);
-	new_table(L, "cgroup", open_cgroup);
-	new_table(L, "mount", carton_open_mount);
-	new_table(L, "exec", open_exec);
-	new_table(L, "privilege", carton_open_privilege);
-	new_table(L, "host", carton_open_host);
-	new_table(L, "bounded", carton_open_bounded);
+	new_table(L, "namespace", 16, carton_open_namespace);
+	new_table(L, "cgroup", 8, open_cgroup);
+	new_table(L, "mount", 32, carton_open_mount);
+	new_table(L, "exec", 32, open_exec);
+	new_table(L, "privilege", 32, carton_open_privilege);
+	new_table(L, "host", 16, carton_open_host);
+	new_table(L, "bounded", 2, carton_open_bounded);
 	lua_pushcfunction(L, carton_validate);
 	lua_setfield(L, -2, "validate");
 	lua_pushliteral(L, ARCHITECTURE);

@@ -493,18 +493,10 @@ local function add_privileges(add, fields, facts)
   end
 end
 
--- Whether root inside could make nodes of the host's devices and open them; `home` has what namespaces it is in.
-local function has_mknod(fields, home)
-  if not fields.capabilities or host.euid() ~= 0 then
-    return false
-  end
-  for _, name in ipairs(capability.resolve(fields.capabilities)) do
-    if name == "MKNOD" then
-      local new, joined = namespaces(home)
-      return not (new.user or joined.user) and require("carton.devices").is_first_userns()
-    end
-  end
-  return false
+-- Whether a container has a user namespace that is not the host's.
+local function has_userns(fields)
+  local new, joined = namespaces(fields)
+  return (new.user or joined.user) ~= nil
 end
 
 --- What the limits of a container are to the kernel.
@@ -513,37 +505,13 @@ end
 --   needs one only to be ended by. For root it is told which devices it may use; that is optional unless it was asked
 --   for, or nodes of any device could be made.
 function compile.files(fields)
-  local wish = fields.limits or {}
-  local free = wish.devices == false
-  local mknod = not free and wish.devices == nil and has_mknod(fields, fields)
-  local has_limits = fields.limits and not (free and next(wish) == "devices" and next(wish, "devices") == nil)
-  if not (has_limits or fields.cgroup or fields.delegate or mknod) then
-    return compile.is_loose(fields) and {} or nil
-  end
-  local devices = (wish.devices or (not free and host.euid() == 0)) and require("carton.devices")
-  local nodes = devices and devices.nodes(fields)
-  local files = require("carton.limits").files(fields.limits, fields.cgroup, nodes)
-  if devices and not wish.devices then
-    table.insert(files, { file = "devices", value = devices.text("default", nodes), optional = not mknod or nil })
-  end
-  return files
-end
-
--- How far a container may divide what was handed over to it: the kernel has 65535 for all.
-local DIVISIONS <const> = { ["cgroup.max.depth"] = 32, ["cgroup.max.descendants"] = 1000 }
-
--- Whether a container could write the limits of the group that is handed over to it: their files belong to this
--- process's user. The kernel denies it to a cgroup namespace that begins there, where it is told so.
-local function could_raise(facts)
-  if facts.new.cgroup and require("carton.hierarchy").is_nsdelegate() then
-    return false
-  end
-  for _, entry in ipairs(facts.map and facts.map.uids or {}) do
-    if host.euid() >= entry.host_id and host.euid() < entry.host_id + entry.size then
-      return true
+  if fields.limits or fields.cgroup or fields.delegate or fields.capabilities then
+    local files = require("carton.group").files(fields, has_userns(fields))
+    if files then
+      return files
     end
   end
-  return facts.map == nil
+  return compile.is_loose(fields) and {} or nil
 end
 
 --- Hand a cgroup over to the root of its container.
@@ -551,50 +519,7 @@ end
 -- @tparam group group of `carton.cgroup`
 -- @raise `carton.error`: `EOPNOTSUPP` cgroup v1 cannot be delegated safely; `EPERM` it could raise its own limits
 function compile.delegate(fields, group)
-  if group.version ~= 2 then
-    core.error { op = "delegate", code = "EOPNOTSUPP", message = "cgroup v1 can't be handed over",
-      hint = "a host with cgroup v2 can" }
-  end
-  local facts = gather(fields)
-  local map = facts.map
-  if could_raise(facts) then
-    core.error { op = "delegate", code = "EPERM", message = "the container could raise its own limits", hint =
-      facts.new.cgroup and "use an idmap without this user, or mount cgroup2 with the option nsdelegate"
-      or "give it a cgroup namespace of its own" }
-  end
-  local function outside(entries, default)
-    for _, entry in ipairs(entries or {}) do
-      if entry.container_id == 0 then
-        return entry.host_id
-      end
-    end
-    return default
-  end
-  for file, most in pairs(DIVISIONS) do
-    if not (fields.cgroup and fields.cgroup[file]) then
-      group:write(file, most)
-    end
-  end
-  group.unified:chown(outside(map and map.uids, host.euid()), outside(map and map.gids, host.egid()))
-end
-
--- For a plan that is only looked at: which directories of v1 would be entered.
-local function foresee(fields)
-  local files = compile.files(fields)
-  if not files then
-    return nil
-  end
-  local cgroup = require("carton.cgroup")
-  local host_layout = cgroup.layout()
-  files = cgroup.available(files, host_layout)
-  if host_layout.version == 1 then
-    files.v1 = {}
-    for controller in pairs(cgroup.controllers(files)) do
-      table.insert(files.v1, controller)
-    end
-    table.sort(files.v1)
-  end
-  return files
+  require("carton.group").hand_over(fields, gather, group)
 end
 
 --- Compile fields into a plan.
@@ -610,7 +535,10 @@ function compile.plan(fields, given)
     steps[#steps + 1] = step
   end
   facts.given = given ~= nil
-  facts.files = given and compile.files(fields) or foresee(fields)
+  facts.files = compile.files(fields)
+  if facts.files and not given then
+    facts.files = require("carton.group").foresee(facts.files)
+  end
   local group = given and given.group
   facts.shows_cgroup = facts.new.cgroup and facts.files and next(facts.files)
     and not (facts.files.v1 or group and group.list)
@@ -696,7 +624,8 @@ end
 -- @treturn table `{ steps = {...}, namespaces = {} }`
 function compile.exec(fields, c, given)
   local facts, limits = gather(c.fields), c.fields.limits or {}
-  if limits.devices ~= false and not (given.group and given.group.devices) and has_mknod(fields, c.fields) then
+  if limits.devices ~= false and fields.capabilities and not (given.group and given.group.devices)
+    and require("carton.group").has_mknod(fields, has_userns(c.fields)) then
     core.error { op = "exec", code = "EPERM", message = "MKNOD, where nothing says which devices may be opened",
       hint = 'limits = { devices = "default" } of the container says it' }
   end

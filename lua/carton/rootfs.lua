@@ -5,7 +5,6 @@
 -- after all mounts, with the mounts that come along with it) and `idmap` (the id map that suffices for it).
 -- @module carton.rootfs
 local core = require("carton.core")
-local host = core.host
 local rootfs = {}
 
 local SAFE <const> = { "nosuid", "nodev", "noexec" }
@@ -203,57 +202,6 @@ function rootfs.empty(fields)
   }, fields)
 end
 
-local PASSWD <const> = "root:x:0:0:root:/root:/bin/sh\n"
-  .. "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-local GROUP <const> = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
-local HOSTS <const> = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
-local NSSWITCH <const> = "passwd: files\ngroup: files\nhosts: files dns\n"
-
--- What programs of the host's /usr read from the host's /etc, as far as it is there.
-local borrowed = {
-  "alternatives", "ca-certificates", "ca-certificates.conf", "fonts", "ld.so.cache", "ld.so.conf",
-  "ld.so.conf.d", "localtime", "pki", "protocols", "services", "ssl/certs", "ssl/openssl.cnf",
-  "timezone",
-}
-
-local function usr()
-  local steps = {
-    { "mount.bind", source = "/usr", target = "/usr", recursive = true, options = { "ro", "nodev" } },
-  }
-  for _, name in ipairs { "bin", "lib", "lib32", "lib64", "libx32", "sbin" } do
-    local path = "/" .. name
-    local link = host.readlink(path)
-    if link then
-      steps[#steps + 1] = { "mount.symlink", path = path, target = link }
-    elseif host.stat(path) then
-      steps[#steps + 1] = { "mount.bind", source = path, target = path, recursive = true,
-        options = { "ro", "nodev" } }
-    end
-  end
-  return steps
-end
-
-local function etc(network)
-  local steps = {
-    { "mount.write", target = "/etc/passwd", content = PASSWD },
-    { "mount.write", target = "/etc/group", content = GROUP },
-    { "mount.write", target = "/etc/hosts", content = HOSTS },
-    { "mount.write", target = "/etc/nsswitch.conf", content = NSSWITCH },
-  }
-  local names = table.move(borrowed, 1, #borrowed, 1, {})
-  if network then
-    names[#names + 1] = "resolv.conf"
-  end
-  for _, name in ipairs(names) do
-    local path = "/etc/" .. name
-    if host.stat(path) then
-      steps[#steps + 1] = { "mount.bind", source = path, target = path, recursive = true,
-        options = { "ro", "nosuid", "nodev" } }
-    end
-  end
-  return steps
-end
-
 --- The host's own /usr and its links, read-only, with fresh /etc, /tmp, /run, /root, /dev, /proc: no image needed.
 -- @tparam[opt] table fields `network = true` adds the host's resolv.conf; `readonly = false` leaves the
 --   root itself (in memory) writable; `system`, `nestable` as of `dir`
@@ -263,15 +211,7 @@ function rootfs.host(fields)
   fields = fields or {}
   check("host", fields, { network = "boolean", readonly = "boolean", system = "boolean table",
     nestable = "boolean" })
-  local steps = append({ { "mount.tmpfs", target = "/", mode = "0755" } }, usr(),
-    etc(fields.network), {
-      { "mount.tmpfs", target = "/root", mode = "0700", options = { "nosuid", "nodev" } },
-      { "mount.tmpfs", target = "/tmp", mode = "1777", options = { "nosuid", "nodev" } },
-      { "mount.mkdir", target = "/run" },
-      { "mount.mkdir", target = "/var" },
-      { "mount.symlink", path = "/var/tmp", target = "../tmp" },
-      { "mount.symlink", path = "/var/run", target = "../run" },
-    })
+  local steps = require("carton.borrowed").steps(fields.network)
   add_system(steps, { system = fields.system, nestable = fields.nestable,
     readonly = fields.readonly ~= false })
   steps.idmap = "single"

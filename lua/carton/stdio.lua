@@ -6,9 +6,7 @@ local core = require("carton.core")
 local exec = core.exec
 local stdio = {}
 
-local PIPE_MAX <const> = 1 << 20 -- bytes that a pipe holds at most: /proc/sys/fs/pipe-max-size, pipe(7)
 local CAPTURE_MAX <const> = 16 << 20 -- bytes that are kept of a captured stream by default
-local PIECE <const> = 65536 -- bytes up to which the pieces of a captured stream are joined
 local NAMES <const> = { "stdin", "stdout", "stderr" }
 
 local function fail(name, format, ...)
@@ -190,58 +188,11 @@ function stdio.release(prepared, all)
   end
 end
 
-local function finish(stream)
-  stream.descriptor:close()
-  if stream.file then
-    stream.file:close()
-  end
-  stream.done = true
-end
-
 --- Close our ends.
 -- @tparam {table,...} streams
 function stdio.close(streams)
-  for _, stream in ipairs(streams) do
-    finish(stream)
-  end
-end
-
-local function feed(stream)
-  if stream.at > #stream.pending then
-    local text = stream.source and stream.source()
-    if text == nil or text == false then
-      return finish(stream)
-    elseif type(text) ~= "string" then
-      fail(stream.name, "its function gave a %s, string or nil expected", type(text))
-    end
-    stream.pending, stream.at = text, 1 -- an empty one is not the end
-    if text == "" then
-      return
-    end
-  end
-  local ok, written = pcall(stream.descriptor.write, stream.descriptor, stream.pending, stream.at)
-  if not ok then
-    if type(written) == "table" and written.code == "EPIPE" then
-      return finish(stream) -- it reads no more: that is its right
-    end
-    error(written, 0)
-  end
-  stream.at = stream.at + (written or 0)
-end
-
--- Keep what was captured, up to the bound. Small pieces are joined with those before them that are no larger, so that
--- there are few of them and each byte is copied a few times only.
-local function keep(stream, data)
-  if #data > stream.left then
-    data, stream.truncated = data:sub(1, stream.left), true
-  end
-  stream.left = stream.left - #data
-  local chunks = stream.chunks
-  while #chunks > 0 and #chunks[#chunks] <= #data and #chunks[#chunks] + #data <= PIECE do
-    data = table.remove(chunks) .. data
-  end
-  if data ~= "" then
-    chunks[#chunks + 1] = data
+  if streams[1] then
+    require("carton.pipe").close(streams)
   end
 end
 
@@ -249,19 +200,7 @@ end
 -- @tparam table stream one of `prepared.streams`
 -- @treturn int|boolean whether anything moved; of what was read, how many bytes
 function stdio.move(stream)
-  if stream.events == "w" then
-    feed(stream)
-    return not stream.done
-  end
-  local data = stream.descriptor:read()
-  if data == nil then
-    finish(stream)
-  elseif data and stream.sink then
-    stream.sink(data)
-  elseif data then
-    keep(stream, data)
-  end
-  return data and #data or false
+  return require("carton.pipe").move(stream)
 end
 
 --- Take what an ended program left in its pipes.
@@ -269,27 +208,10 @@ end
 -- @treturn table what was captured, by name
 -- @treturn ?table by name, what was captured only in part
 function stdio.drain(streams)
-  local captured, truncated = {}, nil
-  for _, stream in ipairs(streams) do
-    if stream.events == "r" then
-      local most = PIPE_MAX -- what others that hold the pipe go on writing is not its output
-      while not stream.done and most > 0 do
-        local moved = stdio.move(stream)
-        most = moved and most - moved or 0
-      end
-    end
-    if not stream.done then
-      finish(stream)
-    end
-    if stream.chunks then
-      captured[stream.name] = table.concat(stream.chunks)
-    end
-    if stream.truncated then
-      truncated = truncated or {}
-      truncated[stream.name] = true
-    end
+  if streams[1] then
+    return require("carton.pipe").drain(streams)
   end
-  return captured, truncated
+  return {}
 end
 
 return stdio
