@@ -13,8 +13,8 @@ local function add(prefix, value)
     end
   end
 end
-for _, name in ipairs { "capability", "doctor", "hint", "idmap", "learn", "loop", "mounts", "plan", "rootfs", "seccomp",
-  "stdio", "terminal", "trace" } do
+for _, name in ipairs { "capability", "doctor", "hint", "idmap", "learn", "loop", "mount", "mounts", "namespace",
+  "plan", "rootfs", "seccomp", "stdio", "terminal", "trace" } do
   assert(type(carton[name]) == "table", name) -- loaded when it is first used
 end
 add("", carton)

@@ -389,9 +389,8 @@ static int core_misuse(lua_State *L)
 	return carton_misuse(L, "%s", luaL_checkstring(L, 1));
 }
 
-static void push_errnos(lua_State *L)
+void carton_open_errno(lua_State *L)
 {
-	lua_createtable(L, countof(errnos), countof(errnos));
 	for (size_t i = 0; i < countof(errnos); i++) {
 		lua_pushinteger(L, errnos[i].number);
 		lua_setfield(L, -2, errnos[i].name);
@@ -414,6 +413,4 @@ void carton_open_error(lua_State *L)
 	lua_setfield(L, -2, "try");
 	lua_pushcfunction(L, core_misuse);
 	lua_setfield(L, -2, "misuse");
-	push_errnos(L);
-	lua_setfield(L, -2, "errno");
 }

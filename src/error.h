@@ -23,6 +23,7 @@ int carton_misuse(lua_State *L, const char *format, ...);
 /* Push "file:line: " of the innermost code that is not carton's own, or "". */
 void carton_where(lua_State *L);
 const char *carton_errno_name(int errnum);
-void carton_open_error(lua_State *L); /* into the table on top: error, check, try, errno */
+void carton_open_error(lua_State *L); /* into the table on top: error, check, try, misuse */
+void carton_open_errno(lua_State *L); /* names and numbers of errors */
 
 #endif

@@ -16,7 +16,9 @@ void *carton_newbox(lua_State *L, const char *tname, size_t size, int uservalues
 
 	memset(h, 0, size);
 	h->fd = -1;
-	luaL_setmetatable(L, tname);
+	if (luaL_getmetatable(L, tname) != LUA_TTABLE) /* it would never be closed */
+		luaL_error(L, "the type '%s' is not made yet", tname);
+	lua_setmetatable(L, -2);
 	return h;
 }
 

@@ -546,5 +546,6 @@ void carton_open_listener(lua_State *L)
 	                                   {"look", carton_listener_look},
 	                                   {NULL, NULL}};
 
+	carton_newhandletype(L, CARTON_DIRECTORY, NULL); /* which mount.open_root gives, too */
 	carton_newhandletype(L, CARTON_LISTENER, methods);
 }

@@ -374,6 +374,5 @@ void carton_open_mount(lua_State *L)
 	lua_pushcfunction(L, tree_close);
 	lua_setfield(L, -2, "close");
 	lua_pop(L, 2);
-	carton_newhandletype(L, CARTON_DIRECTORY, NULL);
 	luaL_setfuncs(L, functions, 0);
 }

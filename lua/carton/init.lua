@@ -7,8 +7,6 @@ local core = require("carton.core")
 
 local carton = {
   version = core.version,
-  namespace = core.namespace,
-  mount = core.mount,
   exec = core.exec,
   privilege = core.privilege,
   host = core.host,
@@ -17,6 +15,7 @@ local carton = {
   try = core.try,
 }
 
+local tables = { namespace = true, mount = true } -- of the core, which makes them at their first use
 local modules = {
   capability = true, cgroup = true, devices = true, doctor = true, hint = true, idmap = true, landlock = true,
   learn = true, limits = true, loop = true, mounts = true, plan = true, rootfs = true, seccomp = true, stdio = true,
@@ -77,8 +76,8 @@ end
 
 return setmetatable(carton, {
   __index = function(_, name)
-    if modules[name] then
-      local module = require("carton." .. name)
+    if modules[name] or tables[name] then
+      local module = tables[name] and core[name] or require("carton." .. name)
       rawset(carton, name, module)
       return module
     end
