@@ -17,6 +17,7 @@
 #define ROUNDS 1000
 
 static int highest; /* descriptor that was ever received */
+static int held;    /* processes and groups */
 
 static int write_file(int directory, const char *name, const char *text, size_t size)
 {
@@ -109,8 +110,8 @@ static void hold_group(int group)
 
 		if (file >= 0)
 			sys_close(file);
-		else if (file == -ENODEV || file == -ENOENT)
-			sys_close(fd);
+		else if ((file == -ENODEV || file == -ENOENT) && sys_close(fd) == 0)
+			held--;
 	}
 	highest = group > highest ? group : highest;
 }
@@ -143,6 +144,7 @@ static int receive(int epoll, int socket)
 		hold_group(fd);
 	else if (watch(epoll, fd) < 0)
 		end_all();
+	held++;
 	return 1;
 }
 
@@ -181,8 +183,12 @@ _Noreturn void carton_guard_run(int socket, int owner)
 		for (long i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 
-			if (fd != owner && (fd != socket || receive(epoll, socket) < 0))
-				forget(epoll, fd);
+			if (fd == owner || (fd == socket && receive(epoll, socket) >= 0))
+				continue;
+			forget(epoll, fd);
+			held -= fd != socket;
+			if (fd == socket && held == 0) /* and there will be no more */
+				sys_exit(0);
 		}
 		for (long i = 0; i < n; i++) /* last: what was sent before is held by now */
 			if (events[i].data.fd == owner) {
