@@ -74,8 +74,8 @@ function group.hand_over(fields, gather, directory)
   local map = facts.map
   if could_raise(facts) then
     core.error { op = "delegate", code = "EPERM", message = "the container could raise its own limits", hint =
-      facts.new.cgroup and "an idmap without this user, or cgroup2 mounted with the option nsdelegate"
-      or "a cgroup namespace of its own" }
+      facts.new.cgroup and "use an idmap without this user, or mount cgroup2 with the option nsdelegate"
+      or "give it a cgroup namespace of its own" }
   end
   local function outside(entries, default)
     for _, entry in ipairs(entries or {}) do
