@@ -81,6 +81,20 @@ describe("the guard #root", function()
     assert.equal(second, guard_of(own))
     assert.is_true(c:is_running())
   end)
+  it("says what is in its way when files may not become large, and goes on where they may", function()
+    local function limited(limit, ...)
+      return helper.run { "prlimit", "--fsize=" .. limit, helper.program, "run", "-T", helper.rootfs(), "sh", "-c",
+        ... }
+    end
+    local result = limited("4096:4096", "exit 3")
+    if result.code ~= 3 then -- with CAP_SYS_RESOURCE it is the payload's alone
+      assert.equal(125, result.code, result.stderr)
+      assert.matches("File too large %(EFBIG%); files may not become so large: see ulimit %-f", result.stderr)
+    end
+    result = limited("4096:", "ulimit -f")
+    assert.equal(0, result.code, result.stderr)
+    assert.equal("8\n", result.stdout)
+  end)
   it("ends with its owner, and lets live what shall outlive that", function()
     local path = helper.write(helper.tmpdir() .. "/recipe.lua", ([[
       local carton = require("carton")

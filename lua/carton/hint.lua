@@ -264,6 +264,10 @@ function by_code.EAGAIN(err)
     and "too many processes: see ulimit -u and pids.max of the cgroup" or nil
 end
 
+function by_code.EFBIG()
+  return "files may not become so large: see ulimit -f"
+end
+
 function by_code.EMFILE()
   return "too many open descriptors: see ulimit -n"
 end
