@@ -39,6 +39,8 @@ describe("mounts.step", function()
     assert.same({ "mount.bind", source = "/a", target = "/b", recursive = false, propagation = "rslave",
       optional = true, nofollow = true, options = { "nodev" } },
       step { type = "bind", source = "/a", target = "/b", options = { "bind", "rslave", "optional", "nofollow" } })
+    assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, propagation = "rslave" },
+      step "/a:/b:rslave,dev")
     assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, options = { "nodev" } },
       step { type = "none", source = "/a", target = "/b", options = { "rbind", "defaults" } })
     for _, text in ipairs { "/dev/fuse:/b", "/dev:/b" } do -- devices are what is asked for
@@ -172,6 +174,17 @@ describe("mounts and the host's later ones #root", function()
         assert(is_slave or entry.propagation == "", entry.target .. " " .. entry.propagation)
         assert(not entry.propagation:find("shared"), entry.target)
       end
+    end)
+  end)
+  it("come in without root, too, below what the host mounted with nodev", function()
+    helper.isolated(function()
+      local path = helper.tmpdir()
+      posix.chmod(path, "rwxr-xr-x")
+      mount.tmpfs { target = path, mode = "0755", options = { "nodev", "nosuid" } }
+      mount.propagation { target = path, propagation = "shared" }
+      local c <close> = sleeper { mounts = { path .. ":/tmp:rslave,dev" }, idmap = "single" }
+      mount.tmpfs { target = path .. "/late" }
+      assert(has("/tmp/late", c:pid()))
     end)
   end)
   it("a slave is refused where it would have nothing", function()

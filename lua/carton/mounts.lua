@@ -203,6 +203,16 @@ local function without_devices(options, source)
   return #options > 0 and options or nil
 end
 
+-- A slave has what the host gives it, now as later: "dev" agrees to that, and clears nothing. In a user namespace what
+-- the host mounted with nodev could not be cleared.
+local function without_dev(options)
+  local rest = {}
+  for _, option in ipairs(options) do
+    rest[#rest + 1] = option ~= "dev" and option or nil
+  end
+  return #rest > 0 and rest or nil
+end
+
 local function bind_step(mount, sorted)
   check(mount, sorted, "bind")
   if next(sorted.data) then
@@ -211,6 +221,10 @@ local function bind_step(mount, sorted)
       and "; labels and owners of the host's files are left alone" or "")
   end
   local source = mount.source and mounts.absolute(mount.source)
+  local options = without_devices(sorted.options, source)
+  if options and (sorted.propagation == "slave" or sorted.propagation == "rslave") then
+    options = without_dev(options)
+  end
   return {
     "mount.bind",
     source = source,
@@ -221,7 +235,7 @@ local function bind_step(mount, sorted)
     nofollow = mount.nofollow or sorted.nofollow,
     create = mount.create,
     idmap = mount.idmap,
-    options = without_devices(sorted.options, source),
+    options = options,
     propagation = sorted.propagation,
   }
 end
