@@ -124,6 +124,16 @@ describe("carton run #userns", function()
     end
     assert.matches("unknown kind 'nope'", run({ "--share", "nope" }, "true").stderr)
   end)
+  it("in a user namespace of somebody else's making, as its root", function()
+    local reader <close> = assert(io.open("/proc/sys/user/max_user_namespaces"))
+    if reader:read("n") == 0 then
+      return pending("takes user namespaces")
+    end
+    local result = helper.run { "unshare", "-Ur", helper.program, "run", "-T", helper.rootfs(), "sh", "-c",
+      "echo x > /dev/null && test -c /dev/zero && ls /.." }
+    assert.equal(0, result.code, result.stderr)
+    assert.matches("^bin\n", result.stdout)
+  end)
   it("--idmap", function()
     local own = tostring(posix.geteuid())
     local map = says({ "--idmap", "single" }, "cat /proc/self/uid_map | tr -s ' '")

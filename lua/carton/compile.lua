@@ -84,7 +84,9 @@ end
 local function gather(fields)
   local new, joined = namespaces(fields)
   local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
+  -- whether the kernel refuses what it takes for the host's root alone
   facts.userns = new.user or joined.user ~= nil or host.euid() ~= 0
+    or not require("carton.devices").is_first_userns()
   -- what is new has to belong to the joined user namespace, and what is joined may be closed to a new one:
   -- both are entered first
   facts.late = facts.has_join and (new.user or joined.user) and true or false
