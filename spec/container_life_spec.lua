@@ -317,6 +317,33 @@ describe("container: waiting #userns", function()
     assert.equal("4", output("exec 2>&-; sleep 0.6; head -c 4 | wc -c", { stdin = ("x"):rep(1 << 20) }))
     assert.is_true(os.clock() - before < 0.3, "it is busy")
   end)
+  it("reaps what ends between two looks", function()
+    local has_ended = false -- from the first look on
+    local function look()
+      local before = has_ended
+      has_ended = true
+      return before
+    end
+    local process = { is_alive = function() return not look() end,
+      wait = function() return look() and { code = 3 } or nil end }
+    assert.equal(3, require("carton.wait").process(process).code)
+  end)
+  it("does without those that a collection has closed", function()
+    local wait = require("carton.wait")
+    local c <close> = sleeper()
+    local lost = carton.exec.spawn { steps = { { "exec.exec", args = { "/bin/sleep", "60" } } } }
+    wait.enter({ process = lost }, true)
+    wait.attend(lost) -- as if its tracer had its end
+    lost:kill("SIGKILL")
+    lost:wait()
+    lost:close()
+    assert.equal(0, c:exec { args = { "true" } }:wait().code)
+    local pid = sleeper { die_with_parent = false }:pid()
+    collectgarbage()
+    assert.equal(0, c:exec { args = { "true" } }:wait().code)
+    posix.kill(pid, posix.SIGKILL)
+    posix.wait(pid)
+  end)
   it("refuses nothing, and what is no container", function()
     assert.matches("list of containers", helper.raises(carton.wait_any, {}))
     assert.matches("list of containers", helper.raises(carton.wait_any, nil))

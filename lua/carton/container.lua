@@ -211,8 +211,12 @@ end
 -- it is collected before them: Lua manual, 2.5.3. A fork of the process that started it ends nothing.
 local guard_meta = { __gc = function(guard)
   local c = guard.container
-  if c.guard == guard and guard.owner == core.host.pid() and c.fields.die_with_parent ~= false then
+  if c.guard ~= guard then
+    return
+  elseif guard.owner == core.host.pid() and c.fields.die_with_parent ~= false then
     c:close()
+  else -- its handles are closed next
+    require("carton.wait").leave(c)
   end
 end }
 

@@ -48,7 +48,7 @@ end
 
 local function reap_guest(process)
   if not pcall(process.fileno, process) then -- it was closed, or collected a moment ago
-    guests[process] = nil
+    guests[process], kept[process] = nil, nil
     return
   elseif not process:wait(0) then
     guests[process] = "held"
@@ -211,10 +211,10 @@ end
 function wait.process(process, name)
   local deadline = monotonic() + wait.grace
   while true do
+    local was_alive = process:is_alive() -- first: it may end between two looks
     if process:wait(0) then
       return process:wait()
-    elseif not process:is_alive() and not process:wait(0) then
-      -- it did not end meanwhile, but its tracer has its end: whoever waits next reaps it
+    elseif not was_alive then -- its tracer has its end: whoever waits next reaps it
       guests[process], kept[process] = "held", true
       return { code = 137, cause = "signalled", signal = "SIGKILL", core_dumped = false }
     end
@@ -280,9 +280,10 @@ end
 -- @tparam container c
 -- @treturn boolean
 function wait.has_ended(c)
+  local was_alive = c.process:is_alive() -- first, as above
   if c.process:wait(0) then
     return true
-  elseif not c.held and not c.process:is_alive() then
+  elseif not c.held and not was_alive then
     c.held, c.overdue = true, c.overdue or monotonic() + wait.grace
   end
   return false
