@@ -282,6 +282,21 @@ describe("container: a further program that fails #root", function()
   end)
 end)
 
+describe("container: a further program #userns", function()
+  it("that comes while the container ends is told so", function()
+    for i = 1, 10 do
+      local c <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", tostring(i / 500) },
+        stdin = "null" }:start()
+      local ok, err
+      repeat
+        ok, err = pcall(function() c:exec { args = { "true" } }:wait() end)
+      until not ok
+      assert.equal("the container has ended meanwhile", err.hint, tostring(err))
+      assert.equal(0, c:wait().code)
+    end
+  end)
+end)
+
 describe("container: waiting #userns", function()
   it("for several gives the first that ends, and all outputs whole", function()
     local list = {}

@@ -313,6 +313,18 @@ end
 local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_new_privs", "no_userns", "on_syscall",
   "rlimits", "seccomp", "umask", "user" }
 
+-- Seconds in which the end of a container shows that has ended a further program of it on its way.
+local ENDING <const> = 0.2
+
+-- Who ends a pid namespace ends who is about to run in it, or is not in it yet: the step that it came to says nothing.
+local function explain_end(err, home)
+  if type(err) == "table" and (err.code == "EINTR" or err.code == "ESRCH" or err.step == "exec.fork")
+    and #core.exec.poll({ { home.process, "r" } }, ENDING) > 0 then
+    err.hint = "the container has ended meanwhile"
+  end
+  return err
+end
+
 --- Run a further program in all its namespaces.
 -- @function container:exec
 -- @tparam table fields `args`, and any of `env`, `cwd`, `user`, `terminal`, `stdin`, `stdout`, `stderr`,
@@ -343,12 +355,15 @@ function methods:exec(fields)
     copy[key] = value
   end
   local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = home }, meta)
-  launch(child, function(prepared, opened)
+  local ok, err = pcall(launch, child, function(prepared, opened)
     return compile.exec(copy, home, { fds = prepared.fds, group = home.group, null = function()
       opened[#opened + 1] = core.exec.null()
       return opened[#opened]
     end })
   end)
+  if not ok then
+    error(explain_end(err, home), 0)
+  end
   call_started(child)
   return child
 end
