@@ -124,6 +124,11 @@ describe("carton run #userns", function()
     end
     assert.matches("unknown kind 'nope'", run({ "--share", "nope" }, "true").stderr)
   end)
+  it("by a caller that ignores SIGCHLD", function()
+    local result = helper.run { "sh", "-c", "trap '' CHLD; exec \"$@\"", "sh", helper.program, "run", "-T",
+      helper.rootfs(), "sh", "-c", "exit 3" }
+    assert.equal(3, result.code, result.stderr)
+  end)
   it("in a user namespace of somebody else's making, as its root", function()
     local reader <close> = assert(io.open("/proc/sys/user/max_user_namespaces"))
     if reader:read("n") == 0 then

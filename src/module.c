@@ -2,6 +2,7 @@
 /* luaopen_carton_core: the tables of functions and types, nothing else. */
 #include "carton.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -84,8 +85,19 @@ static int core_index(lua_State *L)
 	return 0;
 }
 
+/* Whoever started us may ignore SIGCHLD, which exec(2) hands down: the kernel would reap our
+ * children, and how a container ended would be lost. wait(2) */
+static void keep_children(void)
+{
+	struct sigaction action;
+
+	if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+		signal(SIGCHLD, SIG_DFL);
+}
+
 CARTON_API int luaopen_carton_core(lua_State *L)
 {
+	keep_children();
 	lua_createtable(L, 0, 16);
 	carton_open_error(L);
 	for (size_t i = 0; i < countof(tables); i++) {
