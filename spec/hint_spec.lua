@@ -175,6 +175,13 @@ describe("hints in a container #userns", function()
   it("say that CAP_SYS_ADMIN is missing", function()
     assert.matches("lacks CAP_SYS_ADMIN: is it in a container itself", says(nested({ "--nestable" }, "host", "true")))
   end)
+  it("say that programs in memory are forbidden #root", function()
+    if not posix.access("/proc/sys/vm/memfd_noexec") then
+      return pending("takes Linux 6.3")
+    end
+    assert.matches("vm.memfd_noexec = 2 forbids", says(helper.run { "unshare", "-pf", "--mount-proc", "sh", "-c",
+      'echo 2 > /proc/sys/vm/memfd_noexec && exec "$@"', "sh", helper.program, "run", "-T", helper.rootfs(), "true" }))
+  end)
 end)
 
 describe("hint.find", function()
@@ -182,6 +189,9 @@ describe("hint.find", function()
   it("knows what a kernel lacks", function()
     assert.matches("lacks clone3, which Linux 5.3 has", find { code = "ENOSYS", call = "clone3" })
     assert.is_nil(find { code = "ENOSYS", call = "unheard_of" })
+  end)
+  it("knows what limits the guard, too", function()
+    assert.matches("too many processes", find { code = "EAGAIN", op = "guard" })
   end)
   it("looks at errors of functions, too #userns", function()
     helper.isolated(function()

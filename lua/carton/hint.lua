@@ -175,6 +175,9 @@ end
 function by_code.EACCES(err)
   if err.call == "is on a noexec mount" then
     return nil -- which says it all
+  elseif err.op == "guard" or err.op == "init" then
+    return "Carton's own part of a container is a program in memory, which the kernel parameter vm.memfd_noexec = 2 "
+      .. "forbids"
   elseif err.call == "seccomp" then
     return "a filter takes no_new_privs or CAP_SYS_ADMIN"
   elseif err.step == "exec.exec" then
@@ -260,7 +263,7 @@ function by_code.EROFS()
 end
 
 function by_code.EAGAIN(err)
-  return (err.call == "clone3" or err.call == "setresuid")
+  return (err.call == "clone3" or err.call == "setresuid" or err.op == "guard")
     and "too many processes: see ulimit -u and pids.max of the cgroup" or nil
 end
 
