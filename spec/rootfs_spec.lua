@@ -382,4 +382,17 @@ describe("rootfs.host #userns", function()
   end)
 end)
 
+describe("a root without /proc #userns", function()
+  it("is masked all the same, without root, too", function()
+    local root = helper.rootfs()
+    for _, fields in ipairs {
+      { rootfs = rootfs.dir { path = root, system = { proc = false } } },
+      { rootfs = root, mounts = { helper.tmpdir() .. ":/proc" } },
+    } do
+      fields.idmap = "single"
+      assert.equal("", helper.output("ls /sys/firmware; echo x > /sys/kernel/uevent_seqnum || true", fields))
+    end
+  end)
+end)
+
 teardown(helper.cleanup)

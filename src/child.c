@@ -14,6 +14,7 @@ static bool is_filter_or_exec(const struct carton_step *step)
 _Noreturn void carton_child(const struct carton_plan *plan)
 {
 	struct carton_context ctx = {.proc = -1,
+	                             .old_proc = -1,
 	                             .stage = -1,
 	                             .null = -1,
 	                             .wants_null = plan->null,

@@ -151,8 +151,8 @@ static int move_up(int *fd, int above)
 
 static int place(struct carton_context *ctx, const int *items, int count)
 {
-	int *own[] = {&ctx->root,   &ctx->proc,  &ctx->stage,  &ctx->channel,
-	              &ctx->parent, &ctx->image, &ctx->masked, &ctx->null};
+	int *own[] = {&ctx->root,   &ctx->proc,  &ctx->old_proc, &ctx->stage, &ctx->channel,
+	              &ctx->parent, &ctx->image, &ctx->masked,   &ctx->null};
 	int fds[CARTON_FDS_MAX];
 	long r = 0;
 

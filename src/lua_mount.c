@@ -169,6 +169,7 @@ static int mount_create(lua_State *L)
 		{NULL, NULL, 0, 0, NULL, NULL}};
 	struct carton_context ctx = {.root = AT_FDCWD,
 	                             .proc = -1,
+	                             .old_proc = -1,
 	                             .channel = -1,
 	                             .parent = -1,
 	                             .image = -1,

@@ -167,6 +167,8 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 	int fd, r = ctx->wants_null ? carton_open_null(ctx) : 0;
 	long call;
 
+	if (ctx->wants_null) /* there is a look at what is mounted, too: carton_mount_protect */
+		carton_proc(ctx);
 	if (r == 0)
 		r = exchange_root(ctx, f);
 	if (r == 0 && (staged || !f->put_old))
@@ -177,8 +179,9 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 	if (call < 0)
 		return carton_fail(ctx, CARTON_CALL_CHDIR, call);
 	if (ctx->fresh) { /* from here on, "/" is the new root; the old procfs is gone */
-		if (ctx->proc >= 0)
-			sys_close(ctx->proc);
+		if (ctx->old_proc >= 0)
+			sys_close(ctx->old_proc);
+		ctx->old_proc = ctx->proc;
 		ctx->proc = -1;
 		fd = open_directory(ctx, AT_FDCWD, "/");
 		if (fd < 0)

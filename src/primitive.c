@@ -116,6 +116,7 @@ static int perform_here(lua_State *L)
 	const struct carton_primitive *p = lua_touserdata(L, lua_upvalueindex(1));
 	struct carton_context ctx = {.root = AT_FDCWD,
 	                             .proc = -1,
+	                             .old_proc = -1,
 	                             .stage = -1,
 	                             .channel = -1,
 	                             .parent = -1,

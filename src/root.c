@@ -194,6 +194,11 @@ static int private_proc(struct carton_context *ctx)
 	}
 	fd = sys_fsmount((int)fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	sys_close((int)fs);
+	if (fd == -EPERM &&
+	    ctx->old_proc >= 0) { /* without root a new one takes an old one to be seen */
+		fd = ctx->old_proc;
+		ctx->old_proc = -1;
+	}
 	return fd < 0 ? carton_fail(ctx, CARTON_CALL_FSMOUNT, fd) : (int)fd;
 }
 

@@ -129,9 +129,10 @@ struct carton_trace {
 
 /* What one step leaves for the next, in the process that performs them. */
 struct carton_context {
-	int root;  /* O_PATH descriptor: targets are resolved inside it */
-	int proc;  /* root of a verified procfs, -1 until carton_proc opened it */
-	int stage; /* root of the mount that holds the caller's root and the new one, or -1 */
+	int root;     /* O_PATH descriptor: targets are resolved inside it */
+	int proc;     /* root of a verified procfs, -1 until carton_proc opened it */
+	int old_proc; /* that of the old root, for where the new one has none, or -1 */
+	int stage;    /* root of the mount that holds the caller's root and the new one, or -1 */
 	bool wants_stage; /* the new root goes on one: pivot.c */
 	bool own_mounts;  /* nobody else is in the mount namespace */
 	bool wants_null;  /* something is masked after pivot_root */
