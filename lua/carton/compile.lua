@@ -69,6 +69,32 @@ function compile.is_loose(fields)
   return not new.pid
 end
 
+-- The container whose pid namespace is joined, if it is one.
+local function pid_owner(fields)
+  local _, joined = namespaces(fields)
+  return type(joined.pid) == "table" and (joined.pid.parent or joined.pid) or nil
+end
+
+--- Tell whether a container is a member of a pod that gets a cgroup only to be ended by, where there is one to be had.
+-- @tparam table fields as of `carton.container`
+-- @treturn boolean
+function compile.is_member(fields)
+  return host.euid() == 0 and not (fields.limits or fields.cgroup or fields.delegate) and pid_owner(fields) ~= nil
+end
+
+-- What enters a pid namespace has more power than it has as a program, until it is there and can do what needs it: who
+-- may trace it takes that power.
+local function check_tracers(fields)
+  local owner = pid_owner(fields)
+  for _, name in ipairs(owner and capability.resolve(owner.fields.capabilities) or {}) do
+    local new, joined = namespaces(owner.fields)
+    if name == "SYS_PTRACE" and not (new.user or joined.user) then
+      core.error { op = "start", code = "EPERM", message = ("programs of %s could trace the process that enters its "
+        .. "pid namespace"):format(owner.name or "the container"), hint = "give it an idmap, or no SYS_PTRACE" }
+    end
+  end
+end
+
 -- A set of kinds as the kernel's words, in a fixed order.
 local function names(set)
   local list = {}
@@ -532,6 +558,9 @@ end
 --   facts = table }`
 function compile.plan(fields, given)
   local facts = gather(fields)
+  if facts.has_join then
+    check_tracers(fields)
+  end
   local steps = {}
   local function add(step)
     steps[#steps + 1] = step

@@ -168,9 +168,12 @@ end
 local function make_group(c)
   local files = compile.files(c.fields)
   c.is_loose = compile.is_loose(c.fields)
-  if files and c.is_loose and not next(files) then
+  local is_member = not c.is_loose and compile.is_member(c.fields)
+  if files and not next(files) and (c.is_loose or is_member) then -- only to be ended by
     local ok, result = pcall(require("carton.cgroup").create, { name = c.name, files = files })
-    if not ok then
+    if not ok and is_member and type(result) == "table" then
+      return nil
+    elseif not ok then
       if type(result) == "table" then
         result.hint = "without a pid namespace of its own, a container needs a cgroup by which all of it can be killed"
       end
