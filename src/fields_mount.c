@@ -455,9 +455,9 @@ const struct carton_field carton_paths_fields[] = {
 	{"paths", carton_decode_strings, offsetof(struct step_paths, paths), 1, NULL, NULL}, END};
 
 /***
-Hide paths and make others read-only, after the last mount; in a plan after `mount.pivot_root`. A path below `/proc` or `/sys` counts in
-every procfs and sysfs of the root, wherever it is mounted and whatever part of it; a `*` there
-stands for the rest of a name.
+Hide paths and make others read-only, after the last mount; in a plan after `mount.pivot_root`. A
+path below `/proc` or `/sys` counts in every procfs and sysfs of the root, wherever it is mounted
+and whatever part of it; a `*` there stands for the rest of a name.
 @function protect
 @tparam table fields
 @tparam[opt] {string,...} fields.masked as of `mask`
