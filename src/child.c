@@ -28,8 +28,7 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 	                             .fresh = true};
 	long r;
 
-	if (plan->near >= 0)
-		sys_close(plan->near); /* or the end of the parent would go unnoticed */
+	sys_close(plan->near); /* or the end of the parent would go unnoticed */
 	r = sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 
 	ctx.root = (int)r;

@@ -28,11 +28,7 @@ The guard: it kills processes and cgroups as soon as this process has ended.
 #define STACK_SIZE 16384
 #define START_TIME 10000 /* milliseconds */
 
-#if defined(__SANITIZE_ADDRESS__) || !defined(CARTON_HAVE_RAW)
-#define SHARED 0 /* as in spawn.c */
-#else
-#define SHARED CLONE_VM
-#endif
+#define SHARED (CARTON_MAY_SHARE ? CLONE_VM : 0)
 
 static struct {
 	pid_t owner; /* a fork of ours has no guard yet */

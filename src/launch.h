@@ -46,13 +46,8 @@ struct spawn_fields {
 
 /* End a child of ours that has nothing more to do. */
 void carton_reap_child(pid_t pid);
-/* All of these raise. */
+/* This one and those below raise. */
 int carton_fail_spawn(lua_State *L, const char *call, int errnum);
-int carton_raise_report(lua_State *L, const struct spawn_fields *f,
-                        const struct carton_report *report);
-/* The program is executed, the plan without one is over; or somebody killed it. */
-void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
-                     const struct carton_plan *plan, const struct carton_needs *needs);
 /* Read what it says until it executes. */
 void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
                    const struct carton_plan *plan, const struct carton_needs *needs, int process);

@@ -70,15 +70,13 @@ static void cut_deleted(struct look *look)
 /* 0 or -errno. */
 static int look_at(int fd, struct look *look, size_t head)
 {
-	struct statx more;
 	char name[64];
 
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
 	if (fstat(fd, &look->st) < 0)
 		return -errno;
-	look->mount = 0;
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &more) == 0 && more.stx_mask & STATX_MNT_ID)
-		look->mount = more.stx_mnt_id;
+	if (sys_mount_id(fd, "", AT_EMPTY_PATH, &look->mount) < 0)
+		look->mount = 0;
 	look->path_length = readlink(name, look->path, sizeof(look->path));
 	if (look->path_length < 0)
 		return -errno;

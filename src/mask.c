@@ -16,10 +16,6 @@
 #define LIST_LIMIT ((size_t)64 << 20)
 #define LIST_TRIES 16
 
-#ifndef STATX_MNT_ID
-#define STATX_MNT_ID 0x00001000U
-#endif
-
 enum kind { OTHER, PROC, SYSFS, KINDS };
 
 /* What paths below a place mean in each file system. */
@@ -246,15 +242,9 @@ static int read_list(struct carton_context *ctx, struct list *list)
 
 static int mount_id(struct carton_context *ctx, int fd, uint64_t *id)
 {
-	struct statx st = {0};
-	long r = sys_call(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st);
+	long r = sys_mount_id(fd, "", AT_EMPTY_PATH, id);
 
-	if (r == 0 && !(st.stx_mask & STATX_MNT_ID))
-		r = -ENOSYS; /* before Linux 5.8 */
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
-	*id = st.stx_mnt_id;
-	return 0;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_FSTAT, r) : 0;
 }
 
 static struct seen *find(const struct list *list, uint64_t id)

@@ -110,27 +110,16 @@ static int leave_stage(struct carton_context *ctx, int fd, const char *put_old)
 	return r;
 }
 
-static long mount_id(const char *path, uint64_t *id)
-{
-	struct statx stx;
-	long r = sys_call(SYS_statx, AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MNT_ID, &stx);
-
-	if (r == 0 && !(stx.stx_mask & STATX_MNT_ID))
-		r = -EOPNOTSUPP;
-	*id = r == 0 ? stx.stx_mnt_id : 0;
-	return r;
-}
-
 /* Take off all that lies on the root: the old one, and whatever was mounted on that. "/" is the
  * root itself, "/.." the uppermost mount on it. One too many would take off the root. */
 static int uncover_root(struct carton_context *ctx)
 {
 	for (;;) {
 		uint64_t root, above;
-		long r = mount_id("/", &root);
+		long r = sys_mount_id(AT_FDCWD, "/", AT_NO_AUTOMOUNT, &root);
 
 		if (r == 0)
-			r = mount_id("/..", &above);
+			r = sys_mount_id(AT_FDCWD, "/..", AT_NO_AUTOMOUNT, &above);
 		if (r < 0)
 			return carton_fail(ctx, CARTON_CALL_FSTAT, r);
 		if (root == above)

@@ -18,10 +18,10 @@ struct carton_plan {
 	uint32_t last;                /* step from which on there are only filters and exec */
 	struct carton_trace *trace;   /* one for each step, or NULL */
 	uint32_t *progress;           /* steps done so far, where the parent can see it */
-	struct carton_report *report; /* memory of the parent, shared; or NULL: by the channel */
+	struct carton_report *report; /* of a watched child, shared; NULL: by the channel */
 	int32_t *forked;              /* pid of the child of exec.fork, as the parent numbers it */
-	int channel;                  /* the child's end, or -1 */
-	int near;                     /* the parent's end, which the child closes, or -1 */
+	int channel;                  /* the child's end of the socket between them */
+	int near;                     /* the parent's end, which the child closes */
 	int parent;                   /* pidfd of the parent, or -1 */
 	bool own_mounts;              /* the process begins in a mount namespace of its own */
 	bool stage;   /* host paths are looked up after the first mount on "/": pivot.c */

@@ -36,13 +36,6 @@ side).
 #define END_TIMEOUT  10000 /* milliseconds for a child to end after SIGKILL */
 #define TIMEOUT      60    /* seconds, where none is given */
 
-#if defined(__SANITIZE_ADDRESS__) || !defined(CARTON_HAVE_RAW)
-#define MAY_SHARE                                                                                  \
-	false /* the sanitizer's idea of stacks, or a C library's errno, would be shared */
-#else
-#define MAY_SHARE true
-#endif
-
 /* A stack for a child that shares our memory. The last one is kept: a mapping costs more than its
  * use. */
 static char *spare_stack;
@@ -314,7 +307,7 @@ static void share_state(lua_State *L, struct spawn *s, struct launch *l, bool sh
 
 	if (share && !l->fields.trace) {
 		plan->progress = carton_alloc(l->arena, sizeof(uint32_t));
-		plan->report = carton_alloc(l->arena, sizeof(*plan->report));
+		plan->report = plan->watched ? carton_alloc(l->arena, sizeof(*plan->report)) : NULL;
 		return;
 	}
 	s->shared_size = sizeof(*shared);
@@ -327,7 +320,7 @@ static void share_state(lua_State *L, struct spawn *s, struct launch *l, bool sh
 	s->shared = shared;
 	plan->progress = &shared->progress;
 	plan->forked = &shared->forked;
-	plan->report = &shared->report;
+	plan->report = plan->watched ? &shared->report : NULL;
 	plan->trace = l->fields.trace ? shared->trace : NULL;
 }
 
@@ -384,7 +377,8 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	if (needs.shield && !watched && plan->image < 0)
 		plan->image = carton_new_image(l->arena);
 	/* who shares memory is killed together when a cgroup has none left */
-	share = MAY_SHARE && !needs.own_memory && !f->cgroup && !(f->namespaces & CLONE_NEWTIME);
+	share = CARTON_MAY_SHARE && !needs.own_memory && !f->cgroup &&
+	        !(f->namespaces & CLONE_NEWTIME);
 
 	s = new_spawn(L);
 	s->image = l->arena->image;
@@ -399,8 +393,6 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	share_state(L, s, l, share);
 	if (share)
 		share_memory(L, s, &args);
-	if (!watched)
-		plan->report = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return carton_fail_spawn(L, "socketpair", errno);
 	s->channel = plan->near = pair[0];

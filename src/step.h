@@ -542,10 +542,10 @@ int carton_await_reply(struct carton_context *ctx);
 /* Before the program is executed, or the filters that come right before it: privilege.c */
 int carton_lower_capabilities(struct carton_context *ctx);
 
-/* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
 /* Stop at exec; `last`: nothing but a filter comes before it. exec.c */
 int carton_exec_watch(struct carton_context *ctx, bool last);
 
+/* Perform columns of the table in primitive.c: 0 or -errno, with ctx->report.call set. */
 #define CARTON_PERFORM(name) int carton_##name(struct carton_context *ctx, const void *fields)
 CARTON_PERFORM(namespace_unshare);
 CARTON_PERFORM(namespace_enter);

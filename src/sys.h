@@ -5,11 +5,13 @@
 #define CARTON_SYS_H
 
 #include <fcntl.h>
+#include <linux/errno.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -64,6 +66,14 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 }
 #endif
 
+/* Whether a new process may share our memory: the sanitizer's idea of stacks would be shared, or a
+ * C library's errno. */
+#if defined(CARTON_HAVE_RAW) && !defined(__SANITIZE_ADDRESS__)
+#define CARTON_MAY_SHARE true
+#else
+#define CARTON_MAY_SHARE false
+#endif
+
 #define CARTON_SYS(n, a, b, c, d, e, f, ...)                                                       \
 	carton_sys6(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define sys_call(...) CARTON_SYS(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
@@ -71,6 +81,9 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 /* Constants that the headers of supported systems may lack. */
 #ifndef MOVE_MOUNT_SET_GROUP
 #define MOVE_MOUNT_SET_GROUP 0x00000100
+#endif
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x00001000U
 #endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
@@ -131,6 +144,16 @@ static inline long sys_ioctl(int fd, unsigned long request, const void *argument
 static inline long sys_fstat(int fd, struct stat *st)
 {
 	return sys_call(SYS_fstat, fd, st);
+}
+
+/* The id of the mount that a path is on, as in mountinfo; -ENOSYS before Linux 5.8. */
+static inline long sys_mount_id(int dir, const char *path, unsigned int flags, uint64_t *id)
+{
+	struct statx st = {0};
+	long r = sys_call(SYS_statx, dir, path, flags, STATX_MNT_ID, &st);
+
+	*id = st.stx_mnt_id;
+	return r == 0 && !(st.stx_mask & STATX_MNT_ID) ? -ENOSYS : r;
 }
 
 static inline long sys_fstatfs(int fd, struct statfs *fs)

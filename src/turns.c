@@ -111,7 +111,7 @@ static void take_descriptor(lua_State *L, struct spawn *s, const struct carton_p
 	answer(L, s);
 }
 
-int carton_raise_report(lua_State *L, const struct spawn_fields *f,
+static int raise_report(lua_State *L, const struct spawn_fields *f,
                         const struct carton_report *report)
 {
 	struct carton_failure failure = {.call = carton_call_word(report->call),
@@ -130,7 +130,7 @@ int carton_raise_report(lua_State *L, const struct spawn_fields *f,
 }
 
 /* The channel is closed: was it exec, the end of a plan without one, or did somebody kill it? */
-void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
+static void conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f,
                      const struct carton_plan *plan, const struct carton_needs *needs)
 {
 	struct carton_report report = {.errnum = EINTR};
@@ -145,7 +145,7 @@ void carton_conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 		carton_reap(s->process, true);
 	report.step = done < plan->nsteps ? done : 0;
 	strcpy(report.text, "the process was killed before it came to exec");
-	carton_raise_report(L, f, &report);
+	raise_report(L, f, &report);
 }
 
 /* Milliseconds until the child has to say something, at least 0. */
@@ -164,7 +164,7 @@ static void fail_late(lua_State *L, const struct spawn_fields *f, const struct c
 
 	report.step = done < plan->nsteps ? done : plan->nsteps - 1;
 	snprintf(report.text, sizeof(report.text), "not finished within %g s", f->timeout);
-	carton_raise_report(L, f, &report); /* spawn_finish() ends the child */
+	raise_report(L, f, &report); /* spawn_finish() ends the child */
 }
 
 /* Until the child says something; what its filter asks is answered. Nobody but our own code has run
@@ -220,7 +220,7 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		h = carton_newhandle(L, CARTON_DESCRIPTOR);
 		n = receive(s->channel, &report, &h->fd);
 		if (n == 0 || n == -ECONNRESET) { /* it was killed with our reply unread */
-			carton_conclude(L, s, f, plan, needs);
+			conclude(L, s, f, plan, needs);
 			return;
 		}
 		if (n < 0)
@@ -233,7 +233,7 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 		    report.step != __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE))
 			carton_fail_spawn(L, "recvmsg", EPROTO);
 		if (report.kind == CARTON_REPORT_FAILED)
-			carton_raise_report(L, f, &report);
+			raise_report(L, f, &report);
 		if (!is_expected(&plan->steps[report.step], report.kind))
 			carton_fail_spawn(L, "recvmsg", EPROTO);
 		if (report.kind == CARTON_REPORT_SYNC)
@@ -271,7 +271,7 @@ static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fi
 		return false;
 	if (is_own_file(&st)) {
 		report.step = needs->exec - 1;
-		carton_raise_report(L, f, &report); /* spawn_finish() ends it */
+		raise_report(L, f, &report); /* spawn_finish() ends it */
 	}
 	return ptrace(PTRACE_DETACH, s->process->pid, 0, 0) == 0;
 }
@@ -337,8 +337,8 @@ bool carton_watch(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 	if (plan->report->kind == CARTON_REPORT_FAILED) {
 		if (plan->report->call == CARTON_CALL_PTRACE) /* traced already, or not allowed */
 			return false;
-		carton_raise_report(L, f, plan->report);
+		raise_report(L, f, plan->report);
 	}
-	carton_conclude(L, s, f, plan, needs);
+	conclude(L, s, f, plan, needs);
 	return true;
 }
