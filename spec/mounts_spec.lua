@@ -33,6 +33,18 @@ end)
 
 describe("mounts.step", function()
   local step = mounts.step
+  it("takes every option of a mount for one, and any other for a parameter", function()
+    for word in ("ro rw nosuid suid nodev dev noexec exec nosymfollow symfollow noatime relatime strictatime nodiratime "
+      .. "diratime"):gmatch("%S+") do
+      assert.same({ word, "nodev" }, step { source = "/a", target = "/b", options = { word, "nodev" } }.options)
+      carton.mount.create { type = "tmpfs", options = { word } }:close() -- the primitives know the same
+    end
+    for word in ("private rprivate slave rslave shared rshared unbindable runbindable"):gmatch("%S+") do
+      assert.equal(word, step { source = "/a", target = "/b", options = { word } }.propagation)
+    end
+    assert.same({ "mount.filesystem", type = "x", target = "/b", data = { nosuidx = true } },
+      step { type = "x", target = "/b", options = { "nosuidx" } })
+  end)
   it("makes a bind of a string or a table, recursive unless it is told otherwise", function()
     assert.same({ "mount.bind", source = "/a", target = "/b", recursive = true, options = { "ro", "nodev" } },
       step "/a:/b:ro")
@@ -150,6 +162,17 @@ describe("mounts and the host's later ones #root", function()
   local function mount_inside(c, target)
     return c:exec { args = { "mount", "-t", "tmpfs", "none", target } }:wait().code == 0
   end
+  it("do not have the container's beside them, though all of the host's are shared", function()
+    helper.isolated(function()
+      mount.propagation { target = "/", propagation = "rshared" }
+      local before = #mount.list()
+      for _, rootfs in ipairs { helper.rootfs(), carton.rootfs.overlay { lower = helper.rootfs() } } do
+        local c <close> = sleeper { rootfs = rootfs, mounts = { "/usr:/mnt" }, namespaces = { user = "host" } }
+        assert(has("/proc", c:pid()))
+        assert(#mount.list() == before, "the host has the container's mounts")
+      end
+    end)
+  end)
   it("come in where a bind is a slave and nowhere else; none goes out", function()
     helper.isolated(function()
       local a, b, top = shared(), shared(), shared()

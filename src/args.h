@@ -75,10 +75,11 @@ carton_decoder carton_decode_integer; /* int64_t; aux: struct carton_range or NU
 carton_decoder carton_decode_id;      /* int64_t, 0 to 4294967294 */
 carton_decoder carton_decode_mode;    /* uint32_t, from "0755"; CARTON_NO_MODE with "#-1" */
 carton_decoder carton_decode_choice;  /* unsigned int; aux: struct carton_choice[] */
-carton_decoder carton_decode_choices_one;  /* uint64_t: one name; aux: struct carton_choice[] */
-carton_decoder carton_decode_constant;     /* const char *: aux itself; the field is not given */
-carton_decoder carton_decode_choices;      /* uint64_t: names joined; aux: struct carton_choice[] */
-carton_decoder carton_decode_options;      /* struct carton_attributes */
+carton_decoder carton_decode_choices_one; /* uint64_t: one name; aux: struct carton_choice[] */
+carton_decoder carton_decode_constant;    /* const char *: aux itself; the field is not given */
+carton_decoder carton_decode_choices;     /* uint64_t: names joined; aux: struct carton_choice[] */
+carton_decoder carton_decode_options;     /* struct carton_attributes */
+bool carton_is_mount_option(const char *name);
 carton_decoder carton_decode_data;         /* struct carton_options, added to */
 carton_decoder carton_decode_parameter;    /* struct carton_options, one more; aux: its key */
 carton_decoder carton_decode_handle;       /* int; aux: type name or NULL for any */

@@ -21,28 +21,43 @@ static void anchor_value(struct carton_arena *arena)
 	lua_rawseti(arena->L, arena->anchor, (lua_Integer)lua_rawlen(arena->L, arena->anchor) + 1);
 }
 
+static const struct {
+	const char *name;
+	uint64_t set, clear;
+} mount_options[] = {
+	{"ro", MOUNT_ATTR_RDONLY, 0},
+	{"rw", 0, MOUNT_ATTR_RDONLY},
+	{"nosuid", MOUNT_ATTR_NOSUID, 0},
+	{"suid", 0, MOUNT_ATTR_NOSUID},
+	{"nodev", MOUNT_ATTR_NODEV, 0},
+	{"dev", 0, MOUNT_ATTR_NODEV},
+	{"noexec", MOUNT_ATTR_NOEXEC, 0},
+	{"exec", 0, MOUNT_ATTR_NOEXEC},
+	{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
+	{"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
+	{"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
+	{"relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
+	{"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
+	{"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
+	{"diratime", 0, MOUNT_ATTR_NODIRATIME},
+};
+
+static size_t find_option(const char *name)
+{
+	size_t k = 0;
+
+	while (k < countof(mount_options) && strcmp(mount_options[k].name, name) != 0)
+		k++;
+	return k;
+}
+
+bool carton_is_mount_option(const char *name)
+{
+	return find_option(name) < countof(mount_options);
+}
+
 void carton_decode_options(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
-	static const struct {
-		const char *name;
-		uint64_t set, clear;
-	} known[] = {
-		{"ro", MOUNT_ATTR_RDONLY, 0},
-		{"rw", 0, MOUNT_ATTR_RDONLY},
-		{"nosuid", MOUNT_ATTR_NOSUID, 0},
-		{"suid", 0, MOUNT_ATTR_NOSUID},
-		{"nodev", MOUNT_ATTR_NODEV, 0},
-		{"dev", 0, MOUNT_ATTR_NODEV},
-		{"noexec", MOUNT_ATTR_NOEXEC, 0},
-		{"exec", 0, MOUNT_ATTR_NOEXEC},
-		{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0},
-		{"symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW},
-		{"noatime", MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME},
-		{"relatime", MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME},
-		{"strictatime", MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME},
-		{"nodiratime", MOUNT_ATTR_NODIRATIME, 0},
-		{"diratime", 0, MOUNT_ATTR_NODIRATIME},
-	};
 	struct carton_attributes *attributes = out;
 	uint32_t n = carton_list_length(arena);
 	uint64_t atime = 0;
@@ -50,24 +65,24 @@ void carton_decode_options(struct carton_arena *arena, const struct carton_field
 	(void)field;
 	for (uint32_t i = 0; i < n; i++) {
 		bool is_atime;
-		size_t k = 0;
+		size_t k;
 
 		lua_rawgeti(arena->L, -1, i + 1);
 		carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING, "list of names");
-		while (k < countof(known) && strcmp(known[k].name, lua_tostring(arena->L, -1)) != 0)
-			k++;
-		if (k == countof(known))
+		k = find_option(lua_tostring(arena->L, -1));
+		if (k == countof(mount_options))
 			carton_badfield(arena, "unknown mount option '%s'",
 			                lua_tostring(arena->L, -1));
-		is_atime = known[k].clear & MOUNT_ATTR__ATIME; /* one word of three */
-		if ((is_atime && attributes->clear & MOUNT_ATTR__ATIME && known[k].set != atime) ||
-		    (known[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
-		    (known[k].clear & attributes->set & ~(uint64_t)MOUNT_ATTR__ATIME))
+		is_atime = mount_options[k].clear & MOUNT_ATTR__ATIME; /* one word of three */
+		if ((is_atime && attributes->clear & MOUNT_ATTR__ATIME &&
+		     mount_options[k].set != atime) ||
+		    (mount_options[k].set & attributes->clear & ~(uint64_t)MOUNT_ATTR__ATIME) ||
+		    (mount_options[k].clear & attributes->set & ~(uint64_t)MOUNT_ATTR__ATIME))
 			carton_badfield(arena, "'%s' contradicts an earlier option",
 			                lua_tostring(arena->L, -1));
-		atime = is_atime ? known[k].set : atime;
-		attributes->set |= known[k].set;
-		attributes->clear |= known[k].clear;
+		atime = is_atime ? mount_options[k].set : atime;
+		attributes->set |= mount_options[k].set;
+		attributes->clear |= mount_options[k].clear;
 		lua_pop(arena->L, 1);
 	}
 }

@@ -356,14 +356,38 @@ static int mount_list(lua_State *L)
 	return 1;
 }
 
+/***
+Tell what an option of mount(8) is to the primitives.
+@function kind_of
+@tparam string option
+@treturn ?string `attribute` of a mount, for a field `options`; `propagation`; nil for any other,
+as a parameter of a file system
+@see mount_setattr(2)
+@usage carton.mount.kind_of("nosuid") == "attribute"
+*/
+static int mount_kind_of(lua_State *L)
+{
+	const char *option = luaL_checkstring(L, 1);
+	const struct carton_choice *choice = carton_propagation_names;
+
+	while (choice->name && strcmp(choice->name, option) != 0)
+		choice++;
+	if (carton_is_mount_option(option))
+		lua_pushliteral(L, "attribute");
+	else if (choice->name)
+		lua_pushliteral(L, "propagation");
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
 void carton_open_mount(lua_State *L)
 {
 	static const luaL_Reg methods[] = {{"attach", tree_attach}, {NULL, NULL}};
-	static const luaL_Reg functions[] = {{"open_tree", mount_open_tree},
-	                                     {"create", mount_create},
-	                                     {"open_root", mount_open_root},
-	                                     {"list", mount_list},
-	                                     {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+		{"open_tree", mount_open_tree}, {"create", mount_create},
+		{"open_root", mount_open_root}, {"list", mount_list},
+		{"kind_of", mount_kind_of},     {NULL, NULL}};
 
 	carton_newhandletype(L, CARTON_TREE, methods);
 	luaL_getmetatable(L, CARTON_TREE);

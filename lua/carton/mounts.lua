@@ -5,18 +5,6 @@
 local core = require("carton.core")
 local mounts = {}
 
-local attributes = {}
-for _, name in ipairs { "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec",
-  "nosymfollow", "symfollow", "noatime", "relatime", "strictatime", "nodiratime", "diratime" } do
-  attributes[name] = true
-end
-
-local propagations = {}
-for _, name in ipairs { "private", "rprivate", "slave", "rslave", "shared", "rshared",
-  "unbindable", "runbindable" } do
-  propagations[name] = true
-end
-
 -- File systems that have a primitive of their own, and the parameters that are fields of it.
 local own = {
   tmpfs = { size = "size", mode = "mode", nr_inodes = "inodes", inodes = "inodes" },
@@ -79,7 +67,7 @@ end
 -- "/src:/dst,ro" would mount it at a directory of that name, and writable.
 local function check_commas(text, target)
   for word in target:gmatch(",(%l+)") do
-    if attributes[word] or propagations[word] or word == "size" or word == "mode" then
+    if core.mount.kind_of(word) or word == "size" or word == "mode" then
       fail("'%s': options follow a colon, as in '%s:%s'; a comma in a path is written \\,", text,
         target:match("^[^,]*"), word)
     end
@@ -141,9 +129,10 @@ local function sort_options(options)
   check_list(options or {}, "options")
   for _, option in ipairs(options or {}) do
     local key, value = option:match("^([^=]+)=(.*)$")
-    if attributes[option] then
+    local kind = core.mount.kind_of(option)
+    if kind == "attribute" then
       sorted.options[#sorted.options + 1] = option
-    elseif propagations[option] then
+    elseif kind == "propagation" then
       keep(sorted, "propagation", option)
     elseif option == "bind" or option == "rbind" then
       keep(sorted, "bind", option)
