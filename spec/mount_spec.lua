@@ -23,17 +23,10 @@ local function expect(value, message)
   return value
 end
 
---- Run steps in a busybox root and then a shell command there; gives what it wrote.
-local function inside(steps, command, root)
-  local list = {
-    { "mount.propagation", propagation = "rprivate" },
-    { "mount.bind", source = root or helper.rootfs(), target = "/", recursive = true },
-  }
-  for _, step in ipairs(steps) do
-    list[#list + 1] = step
-  end
+--- Run steps, the last of which enter a busybox root, and then a shell command there; gives what it wrote.
+local function run(steps, command)
+  local list = table.move(steps, 1, #steps, 2, { { "mount.propagation", propagation = "rprivate" } })
   local reader <close>, writer = exec.pipe()
-  list[#list + 1] = { "mount.pivot_root" }
   list[#list + 1] = { "exec.descriptors", fds = { exec.null(), writer, writer } }
   list[#list + 1] = { "exec.exec", args = { "/bin/sh", "-c", command },
     env = { PATH = "/bin" } }
@@ -56,6 +49,14 @@ local function inside(steps, command, root)
   process:wait()
   process:close()
   return (table.concat(said):gsub("\n$", ""))
+end
+
+--- Run steps in a busybox root and then a shell command there.
+local function inside(steps, command, root)
+  local list = { { "mount.bind", source = root or helper.rootfs(), target = "/", recursive = true } }
+  table.move(steps, 1, #steps, 2, list)
+  list[#list + 1] = { "mount.pivot_root" }
+  return run(list, command)
 end
 
 describe("mount.bind #userns", function()
@@ -400,6 +401,24 @@ describe("mount.pivot_root #userns", function()
       { "mount.mkdir", target = "/tmp/x" },
       { "mount.bind", source = "/", target = "/", recursive = true },
     }, "test -d /old/proc && echo yes", root))
+  end)
+  it("leaves nothing on the root where the old one is kept, whatever was bound", function()
+    local root = helper.rootfs(true)
+    posix.mkdir(root .. "/old")
+    assert.equal("yes", run({
+      { "mount.bind", source = root, target = "/", recursive = true },
+      { "mount.bind", source = helper.tmpdir(), target = "/mnt" },
+      { "mount.pivot_root", put_old = "old" },
+    }, "test -d /old/proc && test -d /../bin && echo yes"))
+  end)
+  it("makes the new root what later places are looked up in", function()
+    local root = helper.rootfs(true)
+    assert.equal("there", run({
+      { "mount.bind", source = root, target = root, recursive = true },
+      { "mount.pivot_root", new_root = root },
+      { "mount.tmpfs", target = "/tmp" },
+    }, "echo there > /tmp/file; cat /tmp/file"))
+    assert.is_nil(posix.stat(root .. "/tmp/file"))
   end)
 end)
 
