@@ -203,6 +203,17 @@ describe("container: ends #userns", function()
       rootfs = "/", args = { "x" } })))
     assert.same(before, helper.world())
   end)
+  it("is reported, not waited for, where a process that was killed does not end", function()
+    local wait = require("carton.wait")
+    local grace = wait.grace
+    local stuck <close> = carton.exec.spawn { steps = { { "exec.exec", args = { "sleep", "5" } } } } -- nobody kills it
+    wait.grace = 0.1
+    local err = helper.raises_code("ETIMEDOUT", wait.process, stuck, "one")
+    wait.grace = grace
+    assert.matches("one %(%d+%)", err.path)
+    stuck:kill("SIGKILL")
+    wait.process(stuck)
+  end)
   it("a collection ends what nobody refers to, and leaves nothing", function()
     local before = helper.world()
     local pids = {}

@@ -238,6 +238,14 @@ describe("id maps of a container #userns", function()
     assert.equal(two, plan({ ipc = one, net = two, user = two }).facts.joined.user)
     assert.is_true(plan({ net = one, user = true }, "single").facts.new.user)
   end)
+  it("holds for what else a joined container's namespaces are made with, and for its terminals #root", function()
+    local ids = { { container_id = 0, host_id = 300000, size = 65536 } }
+    local first <close> = carton.container { rootfs = helper.rootfs(), args = { "sleep", "60" }, stdin = "null",
+      idmap = { uids = ids, gids = ids } }:start()
+    assert.equal("mine", output("hostname", { hostname = "mine", namespaces = { user = first } }))
+    local terminal <close> = first:exec { args = { "sleep", "60" }, terminal = true } -- luacheck: ignore terminal
+    assert.equal(300000, carton.host.stat(("/proc/%d/root/dev/pts/0"):format(first:pid())).uid)
+  end)
   it("explicit, of one's own id #rootless", function()
     if uid == 0 then
       return pending("this is for an unprivileged user")

@@ -149,6 +149,18 @@ describe("rootfs.system #userns", function()
     assert.equal("mount.protect", err.step)
     assert.matches("is covered by a mount above it .*/a/proc", tostring(err))
   end)
+  it("finds them among hundreds of mounts, and in places of any name", function()
+    local mounts = { { type = "proc", target = "/a b\\\n/c" } }
+    for i = 1, 300 do
+      mounts[#mounts + 1] = { type = "tmpfs", target = ("/many/%d"):format(i) }
+    end
+    assert.equal(("1:3\n"):rep(2) .. "end",
+      output("stat -c %t:%T /proc/keys /a*/c/keys; echo end", { mounts = mounts }))
+  end)
+  it("leaves no place to write to in what is hidden", function()
+    assert.equal("no", output("echo x > /etc/new || echo no", { mounts = { { "mount.mask", paths = { "/etc" } } },
+      stderr = "null" }))
+  end)
   it("hides what a name with * stands for, in whatever part of a sysfs", function()
     local paths = { "/sys/devices/system/cpu/cpu*/topology", "/sys/devices/system/cpu/cpu*/hotplug" }
     local command = "cd $0; echo $(ls -d cpu[0-9]*/topology cpu[0-9]*/hotplug 2>/dev/null | wc -l) "

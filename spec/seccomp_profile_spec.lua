@@ -88,6 +88,8 @@ describe("an OCI profile", function()
     assert.equal("allow", answer(wish, "ioctl", { 6 }))
     wish = oci_of("SCMP_ACT_ALLOW", rule_of("ioctl", "ERRNO", test_of("MASKED_EQ", 0, 5)))
     assert.equal("errno EPERM", answer(wish, "ioctl", { 6 }))
+    wish = oci_of("SCMP_ACT_ALLOW", rule_of("ioctl", "ERRNO", test_of("MASKED_EQ", 0, 5), test_of("EQ", 5)))
+    assert.equal("errno EPERM", answer(wish, "ioctl", { 6 })) -- two tests of one argument are two rules
   end)
   it("closes the ways past a rule that 32-bit programs have", function()
     local wish = oci_of("SCMP_ACT_ALLOW", rule_of("socket", "ERRNO", test_of("EQ", 38)), rule_of("semop", "ERRNO"))
@@ -98,6 +100,13 @@ describe("an OCI profile", function()
       rule_of("writev", "ALLOW"))
     assert.equal("errno EPERM", answer(wish, "socketcall", { 1 }, {}, "i386"))
     assert.equal("allow", answer(wish, "socketcall", { 3 }, {}, "i386"))
+  end)
+  it("has a rule left out on the architectures that it excludes", function()
+    for machine, expected in pairs { amd64 = "allow", arm64 = "errno EPERM" } do
+      local rule = rule_of("bpf", "ERRNO")
+      rule.excludes = { arches = { machine } }
+      assert.equal(expected, answer(oci_of("SCMP_ACT_ALLOW", rule), "bpf"))
+    end
   end)
   it("has integers of 64 bits, to the last", function()
     local path = helper.tmpdir() .. "/p.json"

@@ -17,6 +17,16 @@ describe("an output without end", function()
     assert.equal(3, status.code)
     assert.is_true(host.monotonic() - began < 10)
   end)
+  it("is not read to its end when its program has ended, however fast it goes on", function()
+    local read = 0
+    local endless = { read = function() read = read + 65536; return ("x"):rep(65536) end, close = function() end }
+    local captured, truncated = require("carton.stdio").drain {
+      { name = "stdout", events = "r", descriptor = setmetatable({}, { __index = function(_, name)
+        assert(read < 64 << 20, "it goes on and on")
+        return endless[name]
+      end }), chunks = {}, left = 10 } }
+    assert.same({ { stdout = ("x"):rep(10) }, { stdout = true } }, { captured, truncated })
+  end)
   it("does not fill the memory of who captures it, in large pieces or in single bytes #userns", function()
     local function memory(script)
       local path = helper.write(helper.tmpdir() .. "/recipe.lua", ([[
