@@ -175,6 +175,7 @@ describe("mounts and the host's later ones #root", function()
   end)
   it("come in where a bind is a slave and nowhere else; none goes out", function()
     helper.isolated(function()
+      mount.propagation { target = "/", propagation = "rshared" } -- also what devices and masks are bound from
       local a, b, top = shared(), shared(), shared()
       mount.bind { source = helper.rootfs(), target = top .. "/inner", recursive = true }
       mount.propagation { target = top .. "/inner", propagation = "shared" }

@@ -279,7 +279,7 @@ static int bind_device(struct carton_context *ctx, const struct step_device *f)
 int carton_open_null(struct carton_context *ctx)
 {
 	static const struct step_device null = {.type = S_IFCHR, .major = 1, .minor = 3};
-	struct mount_attr attr = {.attr_set = DEVICE_ATTRIBUTES};
+	struct mount_attr attr = {.attr_set = DEVICE_ATTRIBUTES, .propagation = MS_PRIVATE};
 	int fd = open_device(ctx, "/dev/null", &null);
 	long tree, r;
 
