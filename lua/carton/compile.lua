@@ -438,10 +438,12 @@ local function add_parameters(add, fields)
 end
 
 -- Connect the program: to a terminal, or to three descriptors; the named ones follow.
-local function add_descriptors(add, fields, list, console)
+local function add_descriptors(add, fields, list, console, placed)
   if not fields.terminal then
     add { "exec.setsid" } -- away from the caller's terminal
-    add { "exec.descriptors", fds = list }
+    if not placed then
+      add { "exec.descriptors", fds = list }
+    end
     return
   end
   local size = type(fields.terminal) == "table" and fields.terminal or {}
@@ -486,7 +488,9 @@ end
 local function add_privileges(add, fields, facts)
   local set = capability.resolve(fields.capabilities)
   local ambient = capability.ambient(fields.capabilities)
-  add { "privilege.capabilities", bounding = set } -- takes CAP_SETPCAP: before the user
+  if not facts.surrendered then
+    add { "privilege.capabilities", bounding = set } -- takes CAP_SETPCAP: before the user
+  end
   add(user_step(fields.user, facts.map))
   if not (facts.ownroot and (fields.cwd or "/") == "/") then
     add { "exec.chdir", path = fields.cwd or "/" } -- as that user
@@ -677,7 +681,8 @@ function compile.exec(fields, c, given)
   end
   add { "exec.die_with_parent" }
   add { "namespace.enter", process = c.process, kinds = names(entered) }
-  if entered.pid and not entered.user then
+  facts.surrendered = entered.pid and not entered.user
+  if facts.surrendered then
     add_surrender(add, fields, list, given)
     for i = 1, #list do -- they have their numbers
       list[i] = i - 1
@@ -685,12 +690,11 @@ function compile.exec(fields, c, given)
   end
   if entered.pid then
     add { "exec.fork" }
-    add { "exec.die_with_parent" }
   end
   if entered.user then
     add(user_step(nil, facts.map)) -- before, it is an id from outside
   end
-  add_descriptors(add, fields, list)
+  add_descriptors(add, fields, list, nil, facts.surrendered)
   add_process(add, fields)
   facts.ownroot = false
   if fields.no_userns then -- as the further program's capabilities may be others

@@ -180,6 +180,22 @@ describe("a container in the host's pid namespace", function()
     assert.is_nil(groups())
     assert.same(before, helper.world())
   end)
+  it("or in that of a pod ends with all that is in it, and the pod goes on #root", function()
+    local before = helper.world()
+    local home <close> = container { rootfs = image, name = "end-spec" }:start()
+    for _, way in ipairs { "close", "time-out" } do
+      local c, reader = start { namespaces = { pid = home }, timeout = way == "time-out" and 0.5 or nil }
+      if way == "time-out" then
+        assert.equal("timeout", c:wait(10).cause)
+      end
+      c:close()
+      assert_over(reader, way)
+    end
+    assert.is_true(home:is_running())
+    home:close()
+    assert.is_nil(groups())
+    assert.same(before, helper.world())
+  end)
   it("leaves no children to its recipe #root", function()
     local before = helper.world()
     container({ rootfs = image, name = "end-spec", namespaces = shared, args = { "payload", "siblings", "5" } }):run()

@@ -166,7 +166,7 @@ local function describe_joined(c, at)
   local fields = { name = at.token .. "j", timeout = 20, stdin = "null", stdout = "null", stderr = "null",
     rootfs = require("carton").rootfs.dir(at.place .. "/image"), idmap = dimensions.has_single(c) and "single"
       or c.idmap ~= "none" and c.idmap or nil,
-    namespaces = { time = true }, capabilities = { add = "SYS_PTRACE" } }
+    namespaces = { time = true } }
   if c.idmap == "explicit" then
     fields.idmap = dimensions.explicit_map()
   end

@@ -34,8 +34,12 @@ local function is_bounding(step)
   return step[1] == "privilege.capabilities" and step.bounding ~= nil
 end
 
+local function is_surrender(step)
+  return is_bounding(step) and step.permitted ~= nil
+end
+
 local function is_final(step)
-  return step[1] == "privilege.capabilities" and step.permitted ~= nil
+  return step[1] == "privilege.capabilities" and step.permitted ~= nil and not is_surrender(step)
 end
 
 local function is_last_user(step, at, steps)
@@ -102,6 +106,8 @@ order.rules = {
     end, all = true, because = "a cgroup namespace begins where its maker is", of_root = true },
   { first = is("namespace.enter"), second = is("exec.fork"), all = true,
     because = "only a child is in a pid namespace" },
+  { first = is_surrender, second = is("exec.fork"), all = true,
+    because = "who may trace the child could take what it has", unseen = "nobody tries here" },
   { first = is("privilege.session_keyring"), second = is_last_user, all = true,
     because = "it counts against root's quota", unseen = "a quota is not exhausted here" },
   { first = is("exec.descriptors"), second = is("privilege.seccomp"), all = true,
