@@ -79,7 +79,8 @@ end
 -- @tparam table fields as of `carton.container`
 -- @treturn boolean
 function compile.is_member(fields)
-  return host.euid() == 0 and not (fields.limits or fields.cgroup or fields.delegate) and pid_owner(fields) ~= nil
+  return fields.namespaces and host.euid() == 0 and not (fields.limits or fields.cgroup or fields.delegate)
+    and pid_owner(fields) ~= nil
 end
 
 -- What enters a pid namespace has more power than it has as a program, until it is there and can do what needs it: who
@@ -543,7 +544,7 @@ function compile.files(fields)
       return files
     end
   end
-  return compile.is_loose(fields) and {} or nil
+  return (compile.is_loose(fields) or compile.is_member(fields)) and {} or nil
 end
 
 --- Hand a cgroup over to the root of its container.

@@ -99,7 +99,7 @@ describe("an end that is kept from us #userns", function()
       local c <close> = home()
       local e <close> = c:exec { args = { "payload", "hold" }, stdin = "null", stdout = "null", stderr = "null" }
       local failure = helper.raises_code("ETIMEDOUT", soon, e.wait, e, 20)
-      assert.matches("traces", failure.message)
+      assert.matches("tracer", failure.message)
       local f <close> = c:exec { args = { "payload", "hold" }, stdin = "null", stdout = "null", stderr = "null" }
       local loop, other = carton.loop.new(), false
       loop:container(f, function() error("it was reaped") end)
