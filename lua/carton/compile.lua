@@ -113,7 +113,7 @@ local function gather(fields)
   local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
   -- whether the kernel refuses what it takes for the host's root alone
   facts.userns = new.user or joined.user ~= nil or host.euid() ~= 0
-    or not require("carton.devices").is_first_userns()
+    or not require("carton.userns").is_first()
   -- what is new has to belong to the joined user namespace, and what is joined may be closed to a new one:
   -- both are entered first
   facts.late = facts.has_join and (new.user or joined.user) and true or false

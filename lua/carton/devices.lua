@@ -202,12 +202,10 @@ function devices.nodes(fields)
 end
 
 --- Tell whether the caller is of the first user namespace, in which making a node of any device is making it reachable.
+-- @function is_first_userns
 -- @treturn boolean
 -- @see user_namespaces(7)
-function devices.is_first_userns()
-  local file <close> = io.open("/proc/self/uid_map")
-  return file ~= nil and file:read("a"):find("^%s*0%s+0%s+4294967295%s*$") ~= nil
-end
+devices.is_first_userns = require("carton.userns").is_first
 
 -- Load rules as a program, and put it in the place of the one that a group of cgroup v2 has.
 local function attach(group, rules)

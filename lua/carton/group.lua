@@ -16,7 +16,7 @@ function group.has_mknod(fields, has_userns)
   end
   for _, name in ipairs(require("carton.capability").resolve(fields.capabilities)) do
     if name == "MKNOD" then
-      return not has_userns and require("carton.devices").is_first_userns()
+      return not has_userns and require("carton.userns").is_first()
     end
   end
   return false
