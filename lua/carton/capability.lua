@@ -2,7 +2,6 @@
 
 --- Sets of capabilities: the default one, and changes to it.
 -- @module carton.capability
-local core = require("carton.core")
 local capability = {}
 
 --- What root in a container has unless it is said otherwise: the default of Podman.
@@ -11,50 +10,6 @@ capability.default = {
   "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
   "SETPCAP", "SETUID", "SYS_CHROOT",
 }
-
-local FIELDS <const> = { add = true, drop = true, ambient = true }
-
-local known -- made when it is needed first
-
--- A name that there is not is refused: to drop it would leave what was meant.
-local function bare(name)
-  if type(name) ~= "string" then
-    core.misuse("capabilities: a name is a string, got " .. type(name))
-  end
-  if not known then
-    known = { ALL = true }
-    for _, each_name in ipairs(core.privilege.capability_names()) do
-      known[each_name] = true
-    end
-  end
-  local word = name:upper():gsub("^CAP_", "")
-  if not known[word] then
-    core.misuse(("capabilities: there is no capability '%s'%s"):format(name,
-      require("carton.hint").meant(word, known)))
-  end
-  return word
-end
-
-local function each(list, apply)
-  if type(list) == "string" then
-    list = { list }
-  elseif type(list) ~= "table" then
-    core.misuse("capabilities: a list of names expected, got " .. type(list))
-  end
-  local key = require("carton.list").stray(list)
-  if key ~= nil then
-    core.misuse(("capabilities: a list of names expected, got the key '%s'"):format(tostring(key)))
-  end
-  for _, name in ipairs(list) do
-    apply(bare(name))
-  end
-end
-
-local function has_all(list)
-  local found = false
-  each(list, function(name) found = found or name == "ALL" end)
-  return found
-end
 
 --- Work out a set.
 -- @tparam ?table|string wish nil: the default; `"all"`, `"none"`, or
@@ -65,42 +20,8 @@ end
 function capability.resolve(wish)
   if wish == nil then
     return capability.default
-  elseif wish == "all" then
-    wish = { add = "all" }
-  elseif wish == "none" then
-    return {}
-  elseif type(wish) ~= "table" then
-    core.misuse("capabilities: table, \"all\" or \"none\" expected, got " .. type(wish))
   end
-  for key in pairs(wish) do
-    if math.type(key) == "integer" then
-      core.misuse("capabilities: a list does not tell what to do with them: { add = names, drop = names } expected")
-    elseif not FIELDS[key] then
-      core.misuse(("capabilities: unknown field '%s'%s"):format(tostring(key),
-        require("carton.hint").meant(key, FIELDS)))
-    end
-  end
-  local set, names, dropped = {}, {}, {}
-  local add, drop = wish.add or {}, wish.drop or {}
-  if has_all(add) then
-    each(core.privilege.get().bounding, function(name) set[name] = true end)
-  elseif not has_all(drop) then
-    each(capability.default, function(name) set[name] = true end)
-  end
-  each(drop, function(name)
-    set[name], dropped[name] = nil, true
-  end)
-  each(add, function(name)
-    if dropped[name] and (name == "ALL" or not dropped.ALL) then
-      core.misuse(("capabilities: %s is in both 'add' and 'drop'"):format(name))
-    end
-    set[name] = name ~= "ALL" or nil
-  end)
-  for name in pairs(set) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return names
+  return require("carton.capability.changes").resolve(wish, capability.default)
 end
 
 --- Work out the ambient set, which a program without privileges keeps.
@@ -109,11 +30,7 @@ end
 -- @see capabilities(7)
 -- @usage capability.ambient{ ambient = { "NET_BIND_SERVICE" } }
 function capability.ambient(wish)
-  local names = {}
-  if type(wish) == "table" then
-    each(wish.ambient or {}, function(name) names[#names + 1] = name end)
-  end
-  return names
+  return type(wish) == "table" and require("carton.capability.changes").ambient(wish) or {}
 end
 
 return capability
