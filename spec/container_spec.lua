@@ -132,7 +132,7 @@ describe("container: namespaces #userns", function()
   for _, kind in ipairs { "cgroup", "ipc", "net", "pid", "uts" } do
     it("can be the host's: " .. kind, function()
       if kind == "pid" and not helper.can_share_pid() then
-        assert.matches("by which all of it can be ended",
+        assert.matches("by which all of it can be killed",
           helper.raises_code("EACCES", sleeper, { namespaces = { pid = "host" } }).hint)
         return
       end

@@ -272,7 +272,7 @@ describe("seccomp.compile", function()
       local carton = require "carton"
       carton.container { rootfs = "/", args = { "true" } }:compile()
       for name in pairs(package.loaded) do
-        if name:find("^carton.seccomp.") then
+        if name:find("^carton.seccomp.") and name ~= "carton.seccomp.ready" then -- which has what was compiled ahead
           print(name)
         end
       end]])

@@ -129,8 +129,6 @@ local refusals = {
       local has = c.layout == "overlay" or c.layout == "layers" or c.mounts == "overlay"
       return has and not dimensions.is_kernel(6, 5)
     end },
-  { "protect: Operation not permitted", -- a user namespace mounts a procfs of its own only beside one that it sees
-    function(c) return has_userns(c) and c.mounts:find("^root%-") ~= nil and c.system == "masked" end },
   { "user: Operation not permitted", -- /proc/self/setgroups says that groups cannot be set, and is not there
     function(c)
       return not helper.is_root and has_single(c) and c.way == "exec"

@@ -27,7 +27,7 @@ describe("containment #userns", function()
     it("is refused where not all of a container could be ended", function()
       local violations = launch.run(combinations.parse("pid=host"))
       assert.equal(1, #violations)
-      assert.truthy(violations[1].text:find("takes a cgroup, by which all of it can be ended", 1, true))
+      assert.truthy(violations[1].text:find("needs a cgroup by which all of it can be killed", 1, true))
     end)
   end
 
