@@ -40,8 +40,9 @@ static void check_bind(struct carton_arena *arena, const struct carton_field *fi
 	if (!f->source == (f->tree < 0))
 		carton_badfield(arena, "one of the fields 'source' and 'tree' expected");
 	if (f->tree >= 0 && f->propagation & MS_SLAVE)
-		carton_badfield(arena,
-		                "field 'propagation': a tree has no master and cannot be made a slave");
+		carton_badfield(
+			arena,
+			"field 'propagation': a tree has no master and cannot be made a slave");
 }
 
 /***
