@@ -179,27 +179,27 @@ static bool is_proc_root(int fd)
 	       sys_fstat(fd, &st) == 0 && st.st_ino == PROC_ROOT_INODE;
 }
 
-/* One of our own, attached nowhere. */
+/* One of our own, attached nowhere. Without root the kernel makes none in the host's pid namespace,
+ * nor where no other is to be seen: the old root's does then. */
 static int private_proc(struct carton_context *ctx)
 {
+	enum carton_call call = CARTON_CALL_FSCONFIG;
 	long fs = sys_fsopen("proc");
 	long fd;
 
 	if (fs < 0)
 		return carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
 	fd = sys_fsconfig((int)fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-	if (fd < 0) {
-		sys_close((int)fs);
-		return carton_fail(ctx, CARTON_CALL_FSCONFIG, fd);
+	if (fd == 0) {
+		call = CARTON_CALL_FSMOUNT;
+		fd = sys_fsmount((int)fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	}
-	fd = sys_fsmount((int)fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	sys_close((int)fs);
-	if (fd == -EPERM &&
-	    ctx->old_proc >= 0) { /* without root a new one takes an old one to be seen */
+	if (fd == -EPERM && ctx->old_proc >= 0) {
 		fd = ctx->old_proc;
 		ctx->old_proc = -1;
 	}
-	return fd < 0 ? carton_fail(ctx, CARTON_CALL_FSMOUNT, fd) : (int)fd;
+	return fd < 0 ? carton_fail(ctx, call, fd) : (int)fd;
 }
 
 int carton_proc(struct carton_context *ctx)
