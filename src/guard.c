@@ -28,8 +28,6 @@ The guard: it kills processes and cgroups as soon as this process has ended.
 #define STACK_SIZE 16384
 #define START_TIME 10000 /* milliseconds */
 
-#define SHARED (CARTON_MAY_SHARE ? CLONE_VM : 0)
-
 static struct {
 	pid_t owner; /* a fork of ours has no guard yet */
 	int socket;
@@ -61,14 +59,26 @@ static int execute(void *unused)
 	sys_exit(CARTON_EXIT_SETUP);
 }
 
+/* A child that begins with `f`, on a stack of its own where it shares our memory. */
+static pid_t begin(int (*f)(void *), char *stack, int flags)
+{
+	pid_t pid;
+
+	if (CARTON_MAY_SHARE)
+		return clone(f, stack + STACK_SIZE, flags | CLONE_VM, NULL);
+	pid = (pid_t)sys_call(SYS_clone, flags, 0, 0, 0, 0);
+	if (pid == 0)
+		f(NULL);
+	return pid;
+}
+
 /* Its parent ends at once, so that it is no child of ours that somebody waits for. Nor is the
  * parent: it sends no signal when it ends, and is reaped by who asks for such a one, wait(2):
  * __WALL. */
 static int leave(void *unused)
 {
 	(void)unused;
-	clone(execute, stacks[1] + STACK_SIZE, SHARED | SIGCHLD,
-	      NULL); /* or its socket is closed */
+	begin(execute, stacks[1], SIGCHLD); /* or its socket is closed */
 	sys_exit(0);
 }
 
@@ -80,7 +90,7 @@ static int fork_guard(void)
 	/* no handler of ours may run on its stack, and nothing but SIGKILL ends the guard */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	guard.parent = clone(leave, stacks[0] + STACK_SIZE, SHARED, NULL);
+	guard.parent = begin(leave, stacks[0], 0);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return guard.parent < 0 ? -EAGAIN : 0;
 }

@@ -17,6 +17,7 @@
 #define ROUNDS 1000
 
 static int highest; /* descriptor that was ever received */
+static int owner;   /* pidfd of it, which is not to be killed */
 static int held;    /* processes and groups */
 
 static int write_file(int directory, const char *name, const char *text, size_t size)
@@ -80,7 +81,8 @@ static void kill_group(int directory)
 static _Noreturn void end_all(void)
 {
 	for (int fd = 0; fd <= highest; fd++)
-		sys_call(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+		if (fd != owner)
+			sys_call(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
 	for (int fd = 0; fd <= highest; fd++)
 		kill_group(fd);
 	sys_exit(0);
@@ -159,12 +161,13 @@ static void close_others(int a, int b)
 	sys_call(SYS_close_range, high + 1, ~0U, 0);
 }
 
-_Noreturn void carton_guard_run(int socket, int owner)
+_Noreturn void carton_guard_run(int socket, int pidfd)
 {
 	struct rlimit files;
 	struct epoll_event events[16];
 	int epoll;
 
+	owner = pidfd;
 	sys_hide();
 	sys_prctl(PR_SET_NAME, (unsigned long)"carton-guard", 0, 0, 0);
 	sys_call(SYS_chdir, "/");

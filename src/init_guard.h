@@ -8,6 +8,6 @@
 #define CARTON_GUARD_GROUP   'g' /* the directory of a cgroup */
 
 /* Hold what comes through the socket until its owner has ended, then kill it. */
-_Noreturn void carton_guard_run(int socket, int owner);
+_Noreturn void carton_guard_run(int socket, int pidfd);
 
 #endif

@@ -516,6 +516,10 @@ function methods:close()
   if not self.status then
     try(self.kill, self, "SIGKILL")
     self.status = try(wait.process, process, self.name)
+    if not self.status and not wait.is_kept(process) then -- for want of memory
+      try(process.kill, process)
+      try(process.wait, process, wait.grace)
+    end
   end
   wait.leave(self)
   try(leave_group, self)

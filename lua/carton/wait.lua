@@ -234,6 +234,13 @@ function wait.process(process, name)
   end
 end
 
+--- Tell whether a process is still to be reaped, by whoever waits next.
+-- @tparam process process
+-- @treturn boolean
+function wait.is_kept(process)
+  return kept[process] or false
+end
+
 --- Close a process, unless it is still to be reaped.
 -- @tparam process process
 function wait.close(process)

@@ -38,6 +38,8 @@ local unseen = {
     when = function(c) return c.seccomp == "default" end },
   { "^privilege.capabilities ambient={}", because = "execve(2) leaves the same sets of the same bounding set",
     when = function(c) return c.idmap ~= "none" or not helper.is_root end },
+  { "^cgroup.enter", because = "it is there to be ended by, and the probe ends by itself",
+    when = function(c) return c.way == "pod" and c.limits == "none" end },
   { "^mount.propagation", because = "a user cannot share a mount, and the host may have none that is",
     when = function() return not helper.is_root end },
 }
