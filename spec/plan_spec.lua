@@ -222,6 +222,17 @@ describe("a plan", function()
     assert.equal(0, result.code, result.stderr)
     assert.matches("exec.exec args=y", result.stdout)
   end)
+  it("takes no longer for a long chain of containers that join one another in several kinds", function()
+    local last = carton.container { rootfs = "/", args = { "x" } }
+    for _ = 1, 16 do
+      last = carton.container { rootfs = "/", args = { "x" },
+        namespaces = { ipc = last, net = last, pid = last, uts = last } }
+    end
+    debug.sethook(function() error("more than a million instructions") end, "", 1000000)
+    local ok, result = pcall(last.compile, last)
+    debug.sethook()
+    assert.is_true(ok, tostring(result))
+  end)
   it("is what is performed", function()
     local c <close> = carton.container { rootfs = helper.rootfs(), args = { "true" }, stdin = "null", stdout = "null",
       stderr = "null" }

@@ -14,8 +14,9 @@ local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
 local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
--- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither.
-local function namespaces(fields)
+-- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither. `has_user` keeps whether a
+-- container that is joined has a user namespace of its own: several kinds may be joined of each in a chain of them.
+local function namespaces(fields, has_user)
   local wish = fields.namespaces or {}
   local new, joined = {}, {}
   for _, kind in ipairs(KINDS) do
@@ -36,10 +37,14 @@ local function namespaces(fields)
     end
   end
   -- what belongs to another user namespace can be entered only from inside of that one
+  has_user = has_user or {}
   for _, kind in ipairs(wish.user == nil and next(joined) and KINDS or NONE) do
     local value = joined[kind]
-    if type(value) == "table" and value.fields
-      and namespaces((value.parent or value).fields).user then
+    local owner = type(value) == "table" and value.fields and (value.parent or value)
+    if owner and has_user[owner] == nil then
+      has_user[owner] = namespaces(owner.fields, has_user).user or false
+    end
+    if owner and has_user[owner] then
       if fields.idmap then
         core.misuse(("container: field 'idmap': namespaces.%s joins the user namespace of "
           .. "%s, which has a map already"):format(kind, value.name or "a container"))
@@ -87,9 +92,12 @@ end
 -- may trace it takes that power.
 local function check_tracers(fields)
   local owner = pid_owner(fields)
-  for _, name in ipairs(owner and capability.resolve(owner.fields.capabilities) or {}) do
-    local new, joined = namespaces(owner.fields)
-    if name == "SYS_PTRACE" and not (new.user or joined.user) then
+  if not owner then
+    return
+  end
+  local new, joined = namespaces(owner.fields)
+  for _, name in ipairs(not (new.user or joined.user) and capability.resolve(owner.fields.capabilities) or NONE) do
+    if name == "SYS_PTRACE" then
       core.error { op = "start", code = "EPERM", message = ("programs of %s could trace the process that enters its "
         .. "pid namespace"):format(owner.name or "the container"), hint = "give it an idmap, or no SYS_PTRACE" }
     end
