@@ -309,6 +309,23 @@ describe("container: a further program #userns", function()
 end)
 
 describe("container: waiting #userns", function()
+  it("looks for what others left to us now and then, not at each event", function()
+    local core = require("carton.core")
+    local readlink, looks = core.host.readlink, 0
+    local home <close> = sleeper()
+    home:exec { args = { "true" }, stdin = "null" }:wait()
+    core.host.readlink = function(path)
+      looks = looks + (path:find("/ns/pid$") and 1 or 0)
+      return readlink(path)
+    end
+    local events = 0
+    local e <close> = home:exec { args = { "sh", "-c", "for i in $(seq 200); do echo $i; sleep 0.005; done" },
+      stdin = "null", stdout = function() events = events + 1 end }
+    local ok, status = pcall(e.wait, e)
+    core.host.readlink = readlink
+    assert(ok, status)
+    assert.is_true(events > 100 and looks < events / 2, ("%d looks at %d events"):format(looks, events))
+  end)
   it("for several gives the first that ends, and all outputs whole", function()
     local list = {}
     for i = 1, 3 do

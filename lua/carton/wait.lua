@@ -22,6 +22,7 @@ local running = setmetatable({}, { __mode = "k" })
 -- "held": it has ended, but its tracer must reap it first.
 local guests = setmetatable({}, { __mode = "k" })
 local visited = false -- whether there ever was one
+local looked = monotonic() -- when `look` was called last
 local kept = {} -- those whose containers are closed, until they can be reaped
 
 --- Remember a container that has started.
@@ -107,15 +108,18 @@ function wait.reap_left(session)
   end)
 end
 
--- When there is something that no descriptor reports.
-local function next_look(held)
+-- When to look for what no descriptor reports: by the clock, not at each event, as all that run are looked at.
+local function next_look()
   for _, state in pairs(guests) do
-    held = held or state == "held"
+    if state == "held" then
+      return looked + SOON
+    end
   end
-  return held and monotonic() + SOON or visited and monotonic() + NOW_AND_THEN or nil
+  return visited and looked + NOW_AND_THEN or nil
 end
 
 local function look()
+  looked = monotonic()
   for process, state in pairs(guests) do
     if state == "held" then
       reap_guest(process)
@@ -197,7 +201,10 @@ end
 
 --- Deny system calls whose answers were put off for too long, and reap what no descriptor reports.
 function wait.expire()
-  look()
+  local due = next_look()
+  if due and monotonic() >= due then
+    look()
+  end
   for source in pairs(sources) do
     source:expire()
   end
@@ -221,12 +228,15 @@ function wait.process(process, name)
     local polls = { { process, "r" } }
     local places = add_guests(polls)
     local left = deadline - monotonic()
-    for _, place in ipairs(core.exec.poll(polls, math.max(0, visited and math.min(left, SOON) or left))) do
+    local ready = core.exec.poll(polls, math.max(0, visited and math.min(left, SOON) or left))
+    for _, place in ipairs(ready) do
       if place > 1 then
         wait.attend(places[place])
       end
     end
-    look()
+    if #ready == 0 then -- it is kept from ending
+      look()
+    end
     if left <= 0 and process:is_alive() then
       guests[process], kept[process] = "alive", true
       wait.fail(name, process)
@@ -267,7 +277,7 @@ local function collect(containers)
   local polls, owners, deadline = {}, {}, nil
   for _, c in ipairs(containers) do
     if c.held then
-      deadline = earlier(deadline, next_look(true))
+      deadline = earlier(deadline, monotonic() + SOON)
     else
       polls[#polls + 1] = { c.process, "r" }
       owners[#polls] = { container = c }
