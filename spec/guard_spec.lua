@@ -50,7 +50,7 @@ describe("the guard #root", function()
       local kinds = {}
       for _, fd in ipairs(posix.dir(("/proc/%d/fd"):format(guard))) do
         local target = posix.readlink(("/proc/%d/fd/%s"):format(guard, fd))
-        if target and not target:find("/sys/fs/cgroup/.* %(deleted%)$") then -- let go with the next group
+        if target and not target:find("/sys/fs/cgroup/.* %(deleted%)$") then -- let go with later groups
           kinds[#kinds + 1] = target:gsub("%[%d+%]", "")
         end
       end
@@ -63,6 +63,21 @@ describe("the guard #root", function()
     assert.is_true(helper.eventually(function() return held() ~= before end))
     c:close()
     assert.is_true(helper.eventually(function() return held() == before end), held())
+  end)
+  it("takes no longer for a further group when it holds many", function()
+    local guard, core = guard_of(own), require("carton.core")
+    local group <close> = require("carton.cgroup").create { name = "many", files = {} }
+    local function ticks()
+      local stat = helper.read(("/proc/%d/stat"):format(guard))
+      local user, system = stat:match("%) " .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
+      return user + system
+    end
+    local before = ticks()
+    for _ = 1, 2000 do
+      core.exec.guard(group:ending())
+    end
+    assert.is_true(helper.eventually(function() return #posix.dir(("/proc/%d/fd"):format(guard)) > 2000 end))
+    assert.is_true(ticks() - before < 100, "more than a second of processor time")
   end)
   it("is started anew when it was killed, and by a fork of its owner", function()
     local first = guard_of(own)

@@ -14,11 +14,13 @@
 
 #include "util.h"
 
-#define ROUNDS 1000
+#define ROUNDS     1000
+#define GROUPS_FEW 16
 
 static int highest; /* descriptor that was ever received */
 static int owner;   /* pidfd of it, which is not to be killed */
 static int held;    /* processes and groups */
+static int groups;  /* of them, some of which may be removed by now */
 
 static int write_file(int directory, const char *name, const char *text, size_t size)
 {
@@ -104,17 +106,31 @@ static void forget(int epoll, int fd)
 	sys_close(fd);
 }
 
-/* A group outlives its first process, and its owner until that has removed it. */
-static void hold_group(int group)
+static void forget_removed(void)
 {
 	for (int fd = 0; fd <= highest; fd++) {
 		int file = (int)sys_openat(fd, "cgroup.procs", O_RDONLY | O_CLOEXEC, 0);
 
-		if (file >= 0)
+		if (file >= 0) {
 			sys_close(file);
-		else if ((file == -ENODEV || file == -ENOENT) && sys_close(fd) == 0)
+		} else if ((file == -ENODEV || file == -ENOENT) && sys_close(fd) == 0) {
+			groups--;
 			held--;
+		}
 	}
+}
+
+/* A group outlives its first process, and its owner until that has removed it. To look at all for
+ * each new one would take ever longer: it is done when there are twice as many as were left. */
+static void hold_group(int group)
+{
+	static int most = GROUPS_FEW;
+
+	if (groups >= most) {
+		forget_removed();
+		most = 2 * groups + GROUPS_FEW;
+	}
+	groups++;
 	highest = group > highest ? group : highest;
 }
 
