@@ -236,6 +236,10 @@ describe("id maps of a container #userns", function()
       helper.raises(plan, { net = one }, "single"))
     assert.matches("one and two are in different user namespaces", helper.raises(plan, { ipc = one, net = two }))
     assert.equal(two, plan({ ipc = one, net = two, user = two }).facts.joined.user)
+    local guest = carton.container { rootfs = "/", args = { "x" }, name = "guest", namespaces = { net = one } }
+    assert.equal(guest, plan({ uts = guest }).facts.joined.user) -- that of one
+    assert.equal(guest, plan({ ipc = guest, net = one }).facts.joined.user)
+    assert.matches("guest and two are in different user namespaces", helper.raises(plan, { ipc = guest, net = two }))
     assert.is_true(plan({ net = one, user = true }, "single").facts.new.user)
   end)
   it("holds for what else a joined container's namespaces are made with, and for its terminals #root", function()

@@ -14,9 +14,10 @@ local PATH <const> = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 local USER <const> = { uid = true, gid = true, user = true, group = true, groups = true }
 local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
--- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither. `has_user` keeps whether a
--- container that is joined has a user namespace of its own: several kinds may be joined of each in a chain of them.
-local function namespaces(fields, has_user)
+local home
+
+-- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither. `homes`: as of `home`.
+local function namespaces(fields, homes)
   local wish = fields.namespaces or {}
   local new, joined = {}, {}
   for _, kind in ipairs(KINDS) do
@@ -37,26 +38,34 @@ local function namespaces(fields, has_user)
     end
   end
   -- what belongs to another user namespace can be entered only from inside of that one
-  has_user = has_user or {}
+  homes = homes or {}
   for _, kind in ipairs(wish.user == nil and next(joined) and KINDS or NONE) do
     local value = joined[kind]
-    local owner = type(value) == "table" and value.fields and (value.parent or value)
-    if owner and has_user[owner] == nil then
-      has_user[owner] = namespaces(owner.fields, has_user).user or false
-    end
-    if owner and has_user[owner] then
+    if type(value) == "table" and value.fields and home(value, homes) then
       if fields.idmap then
         core.misuse(("container: field 'idmap': namespaces.%s joins the user namespace of "
           .. "%s, which has a map already"):format(kind, value.name or "a container"))
-      elseif joined.user and joined.user ~= value then
+      elseif joined.user and home(joined.user, homes) ~= home(value, homes) then
         core.misuse(("container: field 'namespaces': %s and %s are in different user namespaces; "
           .. "namespaces.user says which one is joined"):format(joined.user.name or "one container",
           value.name or "another"))
       end
-      new.user, joined.user = nil, value
+      new.user, joined.user = nil, joined.user or value
     end
   end
   return new, joined
+end
+
+-- The container that was started with a new user namespace in which this one is, too; false when there is none.
+-- `homes` keeps the answers: several kinds may be joined of each container in a chain of them.
+function home(c, homes)
+  local owner = c.parent or c
+  if homes[owner] == nil then
+    local new, joined = namespaces(owner.fields, homes)
+    local other = type(joined.user) == "table" and joined.user
+    homes[owner] = new.user and owner or other and other.fields and home(other, homes) or false
+  end
+  return homes[owner]
 end
 
 --- Tell whether a container can leave processes behind when its first process ends: it has no pid namespace of its
