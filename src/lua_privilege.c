@@ -7,6 +7,7 @@ Looking at privileges.
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,25 @@ static int privilege_get(lua_State *L)
 }
 
 /***
+Tell the permitted capabilities of the caller, without a look into /proc, which takes far longer.
+@function permitted
+@treturn {string,...} in the order of their numbers
+@raise `carton.error`
+@see capget(2)
+*/
+static int privilege_permitted(lua_State *L)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	long r = sys_call(SYS_capget, &header, data);
+
+	if (r < 0)
+		return carton_raise(L, "permitted", "capget", (int)-r);
+	push_set(L, (uint64_t)data[1].permitted << 32 | data[0].permitted);
+	return 1;
+}
+
+/***
 List the names of all capabilities that this kernel has.
 @function capability_names
 @treturn {string,...} in the order of their numbers
@@ -222,6 +242,7 @@ void carton_open_privilege(lua_State *L)
 {
 	static const luaL_Reg functions[] = {{"default_filter", privilege_default_filter},
 	                                     {"get", privilege_get},
+	                                     {"permitted", privilege_permitted},
 	                                     {"capability_names", privilege_capability_names},
 	                                     {"last_capability", privilege_last_capability},
 	                                     {"landlock_abi", privilege_landlock_abi},

@@ -649,7 +649,7 @@ local ENTERED <const> = { SETUID = true, SETGID = true, SYS_RESOURCE = true, SYS
 -- can, as the memory of who enters belongs to ours.
 local function add_surrender(add, fields, list, given)
   local set, here, keep = capability.resolve(fields.capabilities), {}, {}
-  for _, name in ipairs(core.privilege.get(host.pid()).permitted) do
+  for _, name in ipairs(core.privilege.permitted()) do
     here[name] = true
   end
   for _, name in ipairs(set) do
