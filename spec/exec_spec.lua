@@ -32,6 +32,7 @@ describe("exec.spawn", function()
       sync = { stop = function(process) process:kill("SIGSTOP") end } })
     assert.equal("sync", err.step)
     assert.same(before, helper.world())
+    exec.spawn { timeout = 0.9, steps = { { "exec.exec", args = { "/bin/sleep", "0" } } } }:wait() -- no whole second
     for _, timeout in ipairs { 0, -1, "1", 0 / 0 } do
       assert.matches("timeout", helper.raises(exec.spawn, { timeout = timeout, steps = {} }))
     end

@@ -42,12 +42,15 @@ static int pivot(struct carton_context *ctx, int fd, const char *put_old)
 static int enter_stage(struct carton_context *ctx, int stage)
 {
 	int host = open_directory(ctx, AT_FDCWD, "/"), r = 0;
-	long call = 0;
+	long call;
 
 	if (host < 0)
 		return host;
-	if (sys_mkdirat(stage, "old", 0700) < 0 || (call = sys_mkdirat(stage, "new", 0700)) < 0)
-		r = carton_fail(ctx, CARTON_CALL_MKDIR, call < 0 ? call : -EIO);
+	call = sys_mkdirat(stage, "old", 0700);
+	if (call == 0)
+		call = sys_mkdirat(stage, "new", 0700);
+	if (call < 0)
+		r = carton_fail(ctx, CARTON_CALL_MKDIR, call);
 	if (r == 0) {
 		call = sys_move_mount(stage, host);
 		if (call < 0)
@@ -167,7 +170,7 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 	call = sys_call(SYS_chdir, "/");
 	if (call < 0)
 		return carton_fail(ctx, CARTON_CALL_CHDIR, call);
-	if (ctx->fresh) { /* from here on, "/" is the new root; the old procfs is gone */
+	if (ctx->fresh) { /* from here on, "/" is the new root, with a procfs of its own or none */
 		if (ctx->old_proc >= 0)
 			sys_close(ctx->old_proc);
 		ctx->old_proc = ctx->proc;

@@ -151,7 +151,7 @@ static void conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 /* Milliseconds until the child has to say something, at least 0. */
 static int time_left(const struct spawn_fields *f, int64_t began)
 {
-	int64_t left = began + (int64_t)f->timeout * 1000 - (int64_t)sys_microseconds() / 1000;
+	int64_t left = began + (int64_t)(f->timeout * 1000) - (int64_t)sys_microseconds() / 1000;
 
 	return left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
@@ -162,7 +162,7 @@ static void fail_late(lua_State *L, const struct spawn_fields *f, const struct c
 	struct carton_report report = {.errnum = ETIMEDOUT};
 	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
 
-	report.step = done < plan->nsteps ? done : plan->nsteps - 1;
+	report.step = done < plan->nsteps ? done : 0;
 	snprintf(report.text, sizeof(report.text), "not finished within %g s", f->timeout);
 	raise_report(L, f, &report); /* spawn_finish() ends the child */
 }

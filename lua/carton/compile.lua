@@ -97,8 +97,8 @@ function compile.is_member(fields)
     and pid_owner(fields) ~= nil
 end
 
--- What enters a pid namespace has more power than it has as a program, until it is there and can do what needs it: who
--- may trace it takes that power.
+-- Until its set-up is over, a process that enters a pid namespace has all of the caller's privileges. A program inside
+-- that may trace it can use them: refuse to enter there.
 local function check_tracers(fields)
   local owner = pid_owner(fields)
   if not owner then
@@ -642,7 +642,7 @@ function compile.joined(joined)
   return list
 end
 
--- What a plan still takes when its process has entered a pid namespace: ids, limits, priorities.
+-- Capabilities that the steps after exec.fork need: for ids, limits and priorities.
 local ENTERED <const> = { SETUID = true, SETGID = true, SYS_RESOURCE = true, SYS_NICE = true }
 
 -- Have no more than the program will, before somebody inside takes it who has SYS_PTRACE. In a user namespace nobody

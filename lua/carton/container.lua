@@ -319,7 +319,8 @@ local inherited = { "capabilities", "cwd", "keyring", "label", "landlock", "no_n
 -- Seconds in which the end of a container shows that has ended a further program of it on its way.
 local ENDING <const> = 0.2
 
--- Who ends a pid namespace ends who is about to run in it, or is not in it yet: the step that it came to says nothing.
+-- When a pid namespace ends, the kernel also kills a process that is entering it. The step at which that happens says
+-- nothing about the cause.
 local function explain_end(err, home)
   if type(err) == "table" and (err.code == "EINTR" or err.code == "ESRCH" or err.step == "exec.fork")
     and #core.exec.poll({ { home.process, "r" } }, ENDING) > 0 then
