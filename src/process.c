@@ -81,9 +81,7 @@ static int poll_for(struct pollfd *fds, nfds_t count, double timeout)
 	return r < 0 ? -errno : r;
 }
 
-/* Reap it when it ends in time; 1: it has, 0: not, -errno. Who traces it is told of its end first,
- * and a pidfd is readable before that: ptrace(2). */
-static int reap_within(struct carton_process *p, double timeout)
+int carton_reap_within(struct carton_process *p, double timeout)
 {
 	struct pollfd fd = {.fd = p->handle.fd, .events = POLLIN};
 	struct timespec pause = {.tv_nsec = 5000000};
@@ -150,7 +148,7 @@ static int process_wait(lua_State *L)
 		carton_checkprocess(L, 1);
 		if (timeout != 0)
 			carton_guard_await(L);
-		r = timeout >= 0 ? reap_within(p, timeout) : carton_reap(p, true);
+		r = timeout >= 0 ? carton_reap_within(p, timeout) : carton_reap(p, true);
 		if (r < 0)
 			return carton_raise(L, "wait", NULL, -r);
 		if (r == 0) {

@@ -27,6 +27,9 @@ struct carton_process *carton_newprocess(lua_State *L);
 struct carton_process *carton_checkprocess(lua_State *L, int arg);
 /* Reap it if it has ended; 1: it has, 0: not yet, -errno. */
 int carton_reap(struct carton_process *p, bool block);
+/* Reap it when it ends in so many seconds; 1: it has, 0: not, -errno. Who traces it is told of its
+ * end first, and a pidfd is readable before that: ptrace(2). */
+int carton_reap_within(struct carton_process *p, double timeout);
 void carton_open_process(lua_State *L); /* the type, and functions into the table on top */
 
 int carton_spawn(lua_State *L); /* exec.spawn: spawn.c */

@@ -8,7 +8,6 @@ side).
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,8 +32,8 @@ side).
 #define CARTON_SPAWN "carton.spawn"
 #define STACK_SIZE   (128 * 1024)
 #define GUARD_SIZE   4096
-#define END_TIMEOUT  10000 /* milliseconds for a child to end after SIGKILL */
-#define TIMEOUT      60    /* seconds, where none is given */
+#define END_TIMEOUT  10 /* seconds for a child to end after SIGKILL */
+#define TIMEOUT      60 /* seconds, where none is given */
 
 /* A stack for a child that shares our memory. The last one is kept: a mapping costs more than its
  * use. */
@@ -85,13 +84,11 @@ static void end_forked(const struct spawn *s)
 	}
 }
 
-/* False: it is stuck in the kernel, or in a frozen cgroup v1. */
+/* False: it is stuck in the kernel or in a frozen cgroup v1, or its tracer keeps its end. */
 static bool end_process(struct carton_process *p)
 {
-	struct pollfd ended = {.fd = p->handle.fd, .events = POLLIN};
-
 	sys_call(SYS_pidfd_send_signal, p->handle.fd, SIGKILL, NULL, 0);
-	return poll(&ended, 1, END_TIMEOUT) == 1 && carton_reap(p, true) == 1;
+	return carton_reap_within(p, END_TIMEOUT) == 1;
 }
 
 /* A child that shares memory keeps reading the plan until it executes or ends: wait for it first.

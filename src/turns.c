@@ -135,14 +135,12 @@ static void conclude(lua_State *L, struct spawn *s, const struct spawn_fields *f
 {
 	struct carton_report report = {.errnum = EINTR};
 	uint32_t done = __atomic_load_n(plan->progress, __ATOMIC_ACQUIRE);
-	struct pollfd ended = {.fd = s->process->handle.fd, .events = POLLIN};
 
 	if (done + 1 >= (needs->exec ? needs->exec : plan->nsteps + 1)) {
 		s->running = true;
 		return;
 	}
-	if (poll(&ended, 1, 1000) == 1)
-		carton_reap(s->process, true);
+	carton_reap_within(s->process, 1);
 	report.step = done < plan->nsteps ? done : 0;
 	strcpy(report.text, "the process was killed before it came to exec");
 	raise_report(L, f, &report);
