@@ -17,12 +17,15 @@ lua_libs = $(if $(filter /%,$(lua_archive)),$(lua_archive),$(shell \
 	$(PKG_CONFIG) --libs lua5.4 2>/dev/null || $(PKG_CONFIG) --libs lua))
 
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
-own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CFLAGS)
+own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CPPFLAGS) $(CFLAGS)
 
 sources := $(filter-out src/main.c src/math.c src/init.c src/init_guard.c,$(wildcard src/*.c))
 objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o
 modules := $(sort $(shell find lua -name '*.lua'))
 argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
+
+# says so before another version stumbles over the syntax
+lua54 = $(LUA) -e 'if _VERSION ~= "Lua 5.4" then io.stderr:write("carton: Lua 5.4 needed, $(LUA) is ", _VERSION, "\n") os.exit(1) end'
 
 program := $(BUILD)/bin/carton
 core := $(BUILD)/lib/lua/5.4/carton/core.so
@@ -30,6 +33,10 @@ core := $(BUILD)/lib/lua/5.4/carton/core.so
 ifeq ($(V),0)
 say = @printf '%-5s %s\n' '$(1)' '$(2)';
 Q := @
+endif
+
+ifneq ($(filter clean,$(MAKECMDGOALS)),) # whatever -j says
+.NOTPARALLEL:
 endif
 
 .PHONY: all
@@ -43,24 +50,27 @@ $(BUILD)/obj/%.o: src/%.c Makefile
 $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o $(BUILD)/obj/modules.o: $(BUILD)/obj/%.o: $(BUILD)/%.c
 	$(call say,CC,$*.o)$(CC) $(own_cflags) -fPIC -fvisibility=hidden -c -o $@ $<
 
+# x86 alone has this protection, and only its compilers know the option.
+init_cflags := $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection=none)
+
 # The init has no C library and no start files: it is carried along and runs in any image.
 $(BUILD)/init: src/init.c src/init_guard.c src/init_guard.h src/search.c src/search.h src/sys.h src/step.h src/util.h Makefile
 	@mkdir -p $(BUILD)/obj
 	$(call say,CC,src/init)$(CC) -std=gnu11 -D_GNU_SOURCE -Isrc $(warnings) -Os -ffreestanding \
-		-fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -fcf-protection=none \
+		-fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie $(init_cflags) \
 		-nostdlib -static -no-pie -s -Wl,-z,noseparate-code,--build-id=none \
 		-o $@ src/init.c src/init_guard.c src/search.c
 
 $(BUILD)/init_data.c: $(BUILD)/init src/embed.lua
-	$(call say,LUA,$@)$(LUA) src/embed.lua bytes init $< > $@.new && mv $@.new $@
+	$(call say,LUA,$@)$(lua54) src/embed.lua bytes init $< > $@.new && mv $@.new $@
 
 $(BUILD)/filters.c: $(wildcard lua/carton/seccomp/*.lua) src/embed.lua
 	@mkdir -p $(BUILD)/obj
-	$(call say,LUA,$@)LUA_PATH='lua/?.lua;;' $(LUA) src/embed.lua filters > $@.new && mv $@.new $@
+	$(call say,LUA,$@)LUA_PATH='lua/?.lua;;' $(lua54) src/embed.lua filters > $@.new && mv $@.new $@
 
 $(BUILD)/modules.c: $(modules) src/embed.lua
 	@mkdir -p $(BUILD)/obj
-	$(call say,LUA,$@)$(LUA) src/embed.lua modules $(modules) argparse=$(argparse) > $@.new && mv $@.new $@
+	$(call say,LUA,$@)$(lua54) src/embed.lua modules $(modules) argparse=$(argparse) > $@.new && mv $@.new $@
 
 $(core): $(objects)
 	@mkdir -p $(@D)
@@ -129,9 +139,9 @@ $(BUILD)/attack/payload $(BUILD)/containment/probe: $(BUILD)/%: spec/%.c
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
 
 # A dynamic loader: no C library, no relocations.
-$(BUILD)/attack/loader: spec/attack/loader.c
+$(BUILD)/attack/loader: spec/attack/loader.c src/sys.h
 	@mkdir -p $(@D)
-	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -Os -ffreestanding -fno-stack-protector \
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -Isrc $(warnings) -Os -ffreestanding -fno-stack-protector \
 		-nostdlib -static-pie -s -o $@ $<
 
 .PHONY: prove stress run-stress fuzz run-fuzz
@@ -191,7 +201,7 @@ format: ## format the C files
 	$(Q).ci/lint --format
 
 doc: ## write the reference into build/doc
-	$(call say,LDOC,$(BUILD)/doc/index.html)cd lua && ldoc -q -c config.ld -d $(CURDIR)/$(BUILD)/doc . >/dev/null
+	$(call say,LDOC,$(BUILD)/doc/index.html)cd lua && ldoc -q -c config.ld -d $(if $(filter /%,$(BUILD)),$(BUILD),$(CURDIR)/$(BUILD))/doc . >/dev/null
 
 .PHONY: install uninstall clean env help compile_commands.json
 bin_dir = $(DESTDIR)$(PREFIX)/bin
@@ -232,9 +242,9 @@ clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)
 
 env: ## print what makes a shell use this checkout: eval "$(make -s env)"
-	@echo 'export PATH="$(CURDIR)/$(BUILD)/bin:$$PATH";'
+	@echo 'export PATH="$(if $(filter /%,$(BUILD)),$(BUILD),$(CURDIR)/$(BUILD))/bin:$$PATH";'
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;";'
-	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/lib/lua/5.4/?.so;;";'
+	@echo 'export LUA_CPATH="$(if $(filter /%,$(BUILD)),$(BUILD),$(CURDIR)/$(BUILD))/lib/lua/5.4/?.so;;";'
 
 compile_commands.json: ## write build/compile_commands.json for editors
 	$(Q)mkdir -p $(BUILD)

@@ -7,6 +7,10 @@
 
 #include <lua.h>
 
+#if defined(LUA_VERSION_NUM) && LUA_VERSION_NUM != 504
+#error "Lua 5.4 needed"
+#endif
+
 #define CARTON_VERSION "0.1.0"
 
 #define CARTON_API __attribute__((visibility("default")))

@@ -3,6 +3,9 @@
 --- `require "carton"`: gathers the modules, each loaded at its first use.
 -- @module carton
 -- @usage local carton = require "carton"
+if _VERSION ~= "Lua 5.4" then
+  error("carton: Lua 5.4 needed, this is " .. _VERSION, 0)
+end
 local core = require("carton.core")
 
 local carton = {
