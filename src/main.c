@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <link.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -150,11 +151,13 @@ static struct {
 static void make_present(void)
 {
 	extern const char __ehdr_start[] __attribute__((visibility("hidden"))); /* ld(1) */
-	extern const char __GNU_EH_FRAME_HDR[] __attribute__((visibility("hidden")));
-	size_t image =
-		(uintptr_t)__GNU_EH_FRAME_HDR - (uintptr_t)__ehdr_start; /* text, constants */
+	const ElfW(Phdr) *header = (const void *)(uintptr_t)getauxval(AT_PHDR);
 
-	madvise((void *)(uintptr_t)__ehdr_start, image, MADV_POPULATE_READ);
+	for (unsigned long left = getauxval(AT_PHNUM); left > 0; left--, header++)
+		if (header->p_type ==
+		    PT_GNU_EH_FRAME) /* after text and constants, as GNU ld lays it out */
+			madvise((void *)(uintptr_t)__ehdr_start, header->p_offset,
+			        MADV_POPULATE_READ);
 	madvise(arena.plans, PLANS_SIZE + ARENA_PRESENT, MADV_POPULATE_WRITE);
 	arena.present = ARENA_PRESENT;
 }
