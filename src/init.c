@@ -17,7 +17,6 @@
 
 #define EVERY_SIGNAL (~(uint64_t)0)
 
-#ifdef CARTON_HAVE_RAW
 /* What the compiler may call on its own. */
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int byte, size_t n);
@@ -35,7 +34,6 @@ void *memset(void *to, int byte, size_t n)
 		((volatile char *)to)[i] = (char)byte;
 	return to;
 }
-#endif
 
 static int parse_number(const char *text)
 {
@@ -181,7 +179,6 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	}
 }
 
-#ifdef CARTON_HAVE_RAW
 _Noreturn void carton_init_start(const long *stack);
 
 _Noreturn void carton_init_start(const long *stack)
@@ -206,10 +203,4 @@ __asm__(".globl _start\n"
         "mov x0, sp\n\t"
         "bl carton_init_start\n\t"
         "brk 0\n");
-#endif
-#else
-int main(int argc, char *argv[], char *envp[])
-{
-	run(argc, (const char *const *)argv, (const char *const *)envp);
-}
 #endif

@@ -19,10 +19,8 @@
 
 #if defined(__x86_64__)
 #define ARCHITECTURE "x86_64"
-#elif defined(__aarch64__)
-#define ARCHITECTURE "aarch64"
 #else
-#define ARCHITECTURE "other"
+#define ARCHITECTURE "aarch64"
 #endif
 
 static void open_cgroup(lua_State *L)

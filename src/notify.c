@@ -17,10 +17,8 @@
 
 #if defined(__x86_64__)
 #define NATIVE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define NATIVE AUDIT_ARCH_AARCH64
 #else
-#define NATIVE 0 /* Carton has no filters for it */
+#define NATIVE AUDIT_ARCH_AARCH64
 #endif
 #define PRELUDE (5 + 4 * CARTON_SECRET_WORDS)
 

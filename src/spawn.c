@@ -155,7 +155,6 @@ void carton_open_spawn(lua_State *L)
 	lua_pop(L, 1);
 }
 
-#ifdef CARTON_HAVE_RAW
 /* clone3(2) whose child begins at the top of its own stack, in our memory, and never returns. */
 static long clone_on_stack(struct clone_args *args, const struct carton_plan *plan)
 {
@@ -196,17 +195,13 @@ static long clone_on_stack(struct clone_args *args, const struct carton_plan *pl
 	return x0;
 #endif
 }
-#endif
 
 static long clone_child(struct clone_args *args, const struct carton_plan *plan, bool share)
 {
 	long pid;
 
-#ifdef CARTON_HAVE_RAW
 	if (share)
 		return clone_on_stack(args, plan);
-#endif
-	(void)share;
 	pid = sys_call(SYS_clone3, args, sizeof(*args));
 	if (pid == 0)
 		carton_child(plan);

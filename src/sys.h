@@ -4,6 +4,10 @@
 #ifndef CARTON_SYS_H
 #define CARTON_SYS_H
 
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "Carton supports x86_64 and aarch64 only"
+#endif
+
 #include <fcntl.h>
 #include <linux/errno.h>
 #include <linux/mount.h>
@@ -23,7 +27,6 @@
 #include <time.h>
 
 #if defined(__x86_64__)
-#define CARTON_HAVE_RAW 1
 static inline long carton_sys6(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d;
@@ -37,8 +40,7 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 	                 : "rcx", "r11", "memory");
 	return ret;
 }
-#elif defined(__aarch64__)
-#define CARTON_HAVE_RAW 1
+#else
 static inline long carton_sys6(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n;
@@ -55,20 +57,10 @@ static inline long carton_sys6(long n, long a, long b, long c, long d, long e, l
 	                 : "memory");
 	return x0;
 }
-#else
-#include <errno.h>
-#include <unistd.h>
-static inline long carton_sys6(long n, long a, long b, long c, long d, long e, long f)
-{
-	long ret = syscall(n, a, b, c, d, e, f); /* errno is shared: never with CLONE_VM here */
-
-	return ret < 0 ? -errno : ret;
-}
 #endif
 
-/* Whether a new process may share our memory: the sanitizer's idea of stacks would be shared, or a
- * C library's errno. */
-#if defined(CARTON_HAVE_RAW) && !defined(__SANITIZE_ADDRESS__)
+/* Whether a new process may share our memory: the sanitizer's idea of stacks would be shared. */
+#if !defined(__SANITIZE_ADDRESS__)
 #define CARTON_MAY_SHARE true
 #else
 #define CARTON_MAY_SHARE false

@@ -36,13 +36,6 @@ local function check_options(options, known, what)
   end
 end
 
-local function architecture()
-  if core.architecture == "other" then
-    core.misuse("learn: no filters for this kind of machine yet")
-  end
-  return core.architecture
-end
-
 --- Record what containers use that are started from now on, to the end of a `<close>` block or to `stop`.
 -- @tparam[opt] table options
 -- @tparam[opt=4096] int options.limit paths that are kept of each container
@@ -51,7 +44,6 @@ end
 -- @usage local recording <close> = carton.learn.record()
 function learn.record(options)
   check_options(options, { limit = "number" }, "record")
-  architecture()
   return setmetatable({ recorder = require("carton.learn.recorder").new(options) }, meta)
 end
 
@@ -73,7 +65,7 @@ end
 local function make_all(observations)
   local profiles = {}
   for name, seen in pairs(observations) do
-    profiles[name] = require("carton.learn.profile").make(seen, architecture(), (core.privilege.landlock_abi()))
+    profiles[name] = require("carton.learn.profile").make(seen, core.architecture, (core.privilege.landlock_abi()))
   end
   return profiles
 end
@@ -131,7 +123,7 @@ end
 -- @treturn string the same for the same profiles
 function learn.text(profiles)
   local release = core.host.uname().release
-  return require("carton.learn.text").lua(profiles, { architecture = architecture(),
+  return require("carton.learn.text").lua(profiles, { architecture = core.architecture,
     kernel = release:match("^%d+%.%d+") or release })
 end
 
@@ -177,7 +169,6 @@ end
 -- @usage local replay <close> = carton.learn.replay(carton.learn.load("web.lua"))
 function learn.replay(profiles, options)
   check_options(options, { enforce = "boolean" }, "replay")
-  architecture()
   return require("carton.learn.replay").new(profiles, options)
 end
 
