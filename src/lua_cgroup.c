@@ -287,11 +287,27 @@ static int directory_read(lua_State *L)
 	return 1;
 }
 
+static int write_value(int fd, const char *value, size_t length)
+{
+	/* nothing written is nothing done: the kernel sees an empty value as an empty line */
+	const char *line = length ? value : "\n";
+	size_t size = length ? length : 1;
+	ssize_t n;
+
+	do
+		n = write(fd, line, size);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno;
+	return (size_t)n == size ? 0 : EIO;
+}
+
 /***
-Write to a file of the cgroup, in one write.
+Write to a file of the cgroup, each value in one write.
 @function directory:write
 @tparam string file
 @tparam string|int value
+@tparam[opt] string|int ... further values; what follows one that fails is not written
 @raise `carton.error`: `ENOENT` the controller is not there, `EINVAL` or `ERANGE` not a value for
 it, `EBUSY`
 */
@@ -299,27 +315,20 @@ static int directory_write(lua_State *L)
 {
 	struct cgroup *cg = check_cgroup(L, 1);
 	const char *file = check_name(L, 2);
-	size_t length;
-	const char *value = luaL_checklstring(L, 3, &length);
-	struct carton_failure failure = {.step = "write", .text = value};
-	/* nothing written is nothing done: the kernel sees an empty value as an empty line */
-	const char *line = length ? value : "\n";
-	size_t size = length ? length : 1;
-	ssize_t n;
-	int fd = openat(cg->handle.fd, file, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct carton_failure failure = {.step = "write", .text = luaL_checkstring(L, 3)};
+	int values = lua_gettop(L), fd;
 
+	for (int i = 4; i <= values; i++)
+		luaL_checkstring(L, i);
+	fd = openat(cg->handle.fd, file, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		failure.errnum = errno;
-	if (fd >= 0) {
-		do
-			n = write(fd, line, size);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			failure.errnum = errno;
-		else if ((size_t)n != size)
-			failure.errnum = EIO;
-		close(fd);
+	for (int i = 3; i <= values && !failure.errnum; i++) {
+		failure.text = lua_tostring(L, i);
+		failure.errnum = write_value(fd, failure.text, lua_rawlen(L, i));
 	}
+	if (fd >= 0)
+		close(fd);
 	if (failure.errnum) {
 		failure.path = subject(L, cg, file);
 		return carton_raise_failure(L, &failure);

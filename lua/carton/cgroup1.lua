@@ -164,11 +164,15 @@ local writers = {
 
 -- Write what the first map of exceptions has and the second has not.
 local function write_difference(dir, file, map, other)
+  local rules = {}
   for exception, letters in pairs(map) do
     local left = other[exception] and letters:gsub("[" .. other[exception] .. "]", "") or letters
     if left ~= "" then
-      dir:write(file, exception .. " " .. left)
+      rules[#rules + 1] = exception .. " " .. left
     end
+  end
+  if #rules > 0 then
+    dir:write(file, table.unpack(rules))
   end
 end
 

@@ -30,6 +30,9 @@ function hierarchy.fail(path, message, hint, code)
   core.error { op = "cgroup", path = path, code = code or "EACCES", message = message, hint = hint }
 end
 
+-- The hierarchies of v1, as they were when this was mounted there.
+local known = {}
+
 --- Tell how this host groups processes.
 -- @treturn table `{ version = 1 | 2, controllers = { memory = "/sys/fs/cgroup/memory", ... } }`; with version 2
 --   all are in one place, and `version` is 1 where any controller is bound to v1
@@ -42,6 +45,10 @@ function hierarchy.layout()
     end
     return { version = 2, controllers = controllers }
   end
+  local stat = host.stat(MOUNT)
+  if stat and known.layout and stat.dev == known.dev and stat.ino == known.ino and stat.links == known.links then
+    return known.layout
+  end
   local controllers = {}
   for names in hierarchy.text("/proc/self/cgroup"):gmatch("%d+:([%w_,]+):[^\n]*") do
     local together = host.stat(MOUNT .. "/" .. names)
@@ -49,7 +56,11 @@ function hierarchy.layout()
       controllers[name] = MOUNT .. "/" .. (together and names or name)
     end
   end
-  return { version = 1, controllers = controllers }
+  local layout = { version = 1, controllers = controllers }
+  if stat then
+    known = { layout = layout, dev = stat.dev, ino = stat.ino, links = stat.links }
+  end
+  return layout
 end
 
 --- Tell whether a cgroup namespace keeps its processes from the limits of its own root.
@@ -288,6 +299,8 @@ end
 -- What a group of v1 is made of besides what its limits need: told of at the end, frozen, killed, changed later.
 local USEFUL <const> = { "memory", "cpuacct", "pids", "cpu", "devices" }
 
+local READONLY <const> = { EACCES = true, EPERM = true, EROFS = true }
+
 local function fail_v1(controller)
   local unified = MOUNT .. "/unified"
   if hierarchy.words(hierarchy.text(unified .. "/cgroup.controllers"))[controller] then
@@ -316,15 +329,17 @@ local function make1(group, name, files, layout)
       fail_v1(controller)
     end
     if not made[path] then
-      if not host.access(path, "w") then
-        hierarchy.fail(path, "this user may not write there",
-          "limits without root take cgroup v2: with v1 nothing is delegated")
-      end
       local parent <close> = open_directory(path)
       local place = #group.list + 1
       made[path], group.list[place] = false, false -- their places first: what is made takes no memory then
-      made[path] = create_in(parent, name)
-      group.list[place] = made[path]
+      local ok, result = pcall(create_in, parent, name)
+      if not ok and type(result) == "table" and READONLY[result.code] then
+        hierarchy.fail(path, "this user may not write there",
+          "limits without root take cgroup v2: with v1 nothing is delegated")
+      elseif not ok then
+        error(result, 0)
+      end
+      made[path], group.list[place] = result, result
       if v1 == "cpuset" then -- an empty set takes no process: cpuset(7)
         made[path]:write("cpuset.mems", (parent:read("cpuset.mems"):gsub("%s+$", "")))
         made[path]:write("cpuset.cpus", (parent:read("cpuset.cpus"):gsub("%s+$", "")))
