@@ -187,6 +187,22 @@ describe("rootfs.system #userns", function()
     local masked = steps[at["mount.protect"]].masked
     assert.equal("/secret", masked[#masked])
   end)
+  it("is made anew for a plan that is looked at: a change to that one changes no launch", function()
+    local fields = { rootfs = helper.rootfs(), args = { "true" } }
+    carton.container(fields):run()
+    for _, step in ipairs(carton.container(fields):compile().steps) do
+      step.target = step.target and "/nonexistent"
+    end
+    assert.equal(0, carton.container(fields):run().code)
+  end)
+  it("masks what a recipe adds to the list after a launch", function()
+    assert.equal("0", helper.output("wc -c < /proc/keys"))
+    assert.is_not.equal("0", helper.output("wc -c < /proc/version"))
+    table.insert(rootfs.masked, "/proc/version")
+    local seen = helper.output("wc -c < /proc/version")
+    table.remove(rootfs.masked)
+    assert.equal("0", seen)
+  end)
   it("leaves out what is false", function()
     local list = rootfs.system { proc = false, dev = false, shm = false, mqueue = false, sys = false, mask = false }
     assert.same({}, list)

@@ -302,6 +302,40 @@ static int host_statfs(lua_State *L)
 }
 
 /***
+Look whether a path could be in a sysfs and is not: nothing is there, and what exists of the path is
+in one.
+@function sysfs_lacks
+@tparam string path
+@treturn boolean
+@see sysfs(5)
+*/
+static int host_sysfs_lacks(lua_State *L)
+{
+	size_t length;
+	const char *path = luaL_checklstring(L, 1, &length);
+	bool lacks = faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) < 0 && errno == ENOENT;
+	char above[4096];
+	struct statfs fs = {0};
+
+	lacks = lacks && length < sizeof(above);
+	if (lacks)
+		memcpy(above, path, length + 1);
+	while (lacks) {
+		char *end = strrchr(above, '/');
+
+		lacks = end && end > above;
+		if (!lacks)
+			break;
+		*end = '\0';
+		if (statfs(above, &fs) == 0)
+			break;
+		lacks = errno == ENOENT;
+	}
+	lua_pushboolean(L, lacks && fs.f_type == SYSFS_MAGIC);
+	return 1;
+}
+
+/***
 Make a path absolute, without links and dots.
 @function realpath
 @tparam string path
@@ -399,6 +433,7 @@ void carton_open_host(lua_State *L)
 	                                     {"readlink", host_readlink},
 	                                     {"access", host_access},
 	                                     {"statfs", host_statfs},
+	                                     {"sysfs_lacks", host_sysfs_lacks},
 	                                     {"realpath", host_realpath},
 	                                     {"uname", host_uname},
 	                                     {"probe", host_probe},

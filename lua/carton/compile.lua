@@ -73,20 +73,17 @@ end
 -- @tparam table fields as of `carton.container`
 -- @treturn boolean
 function compile.is_loose(fields)
-  if not fields.namespaces or fields.namespaces.pid == nil then
-    return false
+  local wish = fields.namespaces and fields.namespaces.pid
+  if type(wish) == "table" then
+    return compile.is_loose((wish.parent or wish).fields)
   end
-  local new, joined = namespaces(fields)
-  if type(joined.pid) == "table" then
-    return compile.is_loose((joined.pid.parent or joined.pid).fields)
-  end
-  return not new.pid
+  return not (wish == nil or wish == true or wish == "new")
 end
 
 -- The container whose pid namespace is joined, if it is one.
 local function pid_owner(fields)
-  local _, joined = namespaces(fields)
-  return type(joined.pid) == "table" and (joined.pid.parent or joined.pid) or nil
+  local wish = fields.namespaces and fields.namespaces.pid
+  return type(wish) == "table" and (wish.parent or wish) or nil
 end
 
 --- Tell whether a container is a member of a pod that gets a cgroup only to be ended by, where there is one to be had.
@@ -128,9 +125,6 @@ end
 local function gather(fields)
   local new, joined = namespaces(fields)
   local facts = { new = new, joined = joined, has_join = next(joined) ~= nil }
-  -- whether the kernel refuses what it takes for the host's root alone
-  facts.userns = new.user or joined.user ~= nil or host.euid() ~= 0
-    or not require("carton.userns").is_first()
   -- what is new has to belong to the joined user namespace, and what is joined may be closed to a new one:
   -- both are entered first
   facts.late = facts.has_join and (new.user or joined.user) and true or false
@@ -192,13 +186,27 @@ local function is_fresh(path, facts)
   return false
 end
 
+-- Whether the kernel refuses what it takes for the host's root alone; looked up when a step depends on it.
+local function in_userns(facts)
+  if facts.userns == nil then
+    facts.userns = facts.new.user or facts.joined.user ~= nil or host.euid() ~= 0
+      or not require("carton.userns").is_first()
+  end
+  return facts.userns
+end
+
+local ADAPTED <const> = { ["mount.device"] = true, ["mount.devpts"] = true, ["mount.mqueue"] = true,
+  ["mount.overlay"] = true, ["mount.proc"] = true, ["mount.sysfs"] = true }
+
 -- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
 local function adapt(step, facts)
   local name, changed = step[1], nil
-  if name == "mount.device" and step.bind == nil
-    and (facts.userns or facts.binds_nodes or not is_fresh(step.path, facts)) then
+  if not ADAPTED[name] then
+    return step
+  elseif name == "mount.device" and step.bind == nil
+    and (in_userns(facts) or facts.binds_nodes or not is_fresh(step.path, facts)) then
     changed = { bind = true } -- mknod(2) is refused there, or makes what nobody can open
-  elseif not facts.userns then
+  elseif not in_userns(facts) then
     if name == "mount.devpts" and step.gid == nil then
       changed = { gid = "5" } -- group tty, which has to be mapped: pts(4)
     end
@@ -225,12 +233,15 @@ local function adapt(step, facts)
   return changed
 end
 
-local function layout(fields)
+-- The steps that make the root, and whether those of the usual system come after them.
+local function layout(fields, facts)
   local rootfs = fields.rootfs
-  if type(rootfs) == "string" then
-    return require("carton.rootfs").dir(rootfs)
+  if type(rootfs) ~= "string" then
+    return rootfs or {}, false
+  elseif facts.given then
+    return { require("carton.rootfs").place(rootfs) }, true
   end
-  return rootfs or {}
+  return require("carton.rootfs").dir(rootfs), false
 end
 
 local function environment(fields, extra, base)
@@ -392,9 +403,38 @@ local function mount_steps(list, fields, facts)
   return steps
 end
 
+local systems = {}
+
+-- What the steps of the usual system become depends on these facts alone.
+local function system_key(fields, facts)
+  local new, joined = facts.new, facts.joined
+  return (in_userns(facts) and 1 or 0) | (facts.binds_nodes and 2 or 0) | (facts.follows and 4 or 0)
+    | ((new.pid or joined.pid) and 8 or 0) | ((new.net or joined.net) and 16 or 0)
+    | ((new.ipc or joined.ipc) and 32 or 0) | (facts.shows_cgroup and 64 or 0) | (fields.delegate and 128 or 0)
+end
+
+-- Add the usual system to the root of a container that starts: steps that are made once, and that a launch only reads.
+local function add_system(steps, take, fields, facts)
+  local rootfs, key, mounted = require("carton.rootfs"), system_key(fields, facts), facts.mounted
+  local system = systems[key]
+  if system then
+    table.move(system.steps, 1, #system.steps, #steps + 1, steps)
+    table.move(system.mounted, 1, #system.mounted, #mounted + 1, mounted)
+  else
+    local first, uppermost = #steps + 1, #mounted + 1
+    for _, step in ipairs(rootfs.system { mask = false }) do
+      take(step)
+    end
+    systems[key] = { steps = table.move(steps, first, #steps, 1, {}),
+      mounted = table.move(mounted, uppermost, #mounted, 1, {}) }
+  end
+  take { "mount.mask", paths = rootfs.masked } -- which a recipe may have changed
+  take { "mount.readonly", paths = rootfs.readonly }
+end
+
 -- Gives the step that masks what is mounted; it comes last.
-local function add_root(add_step, fields, facts)
-  local list = layout(fields)
+local function add_root(plan, fields, facts)
+  local list, is_usual = layout(fields, facts)
   check_first(list)
   local readonly = fields.readonly
   if readonly == nil then
@@ -404,7 +444,7 @@ local function add_root(add_step, fields, facts)
   local collected = walls.new()
   facts.mounted = {}
   -- nothing below reaches the host, and nothing that the host mounts reaches a bind but where that is asked for
-  add_step { "mount.propagation", propagation = facts.follows and "rslave" or "rprivate" }
+  plan[#plan + 1] = { "mount.propagation", propagation = facts.follows and "rslave" or "rprivate" }
   local function add(step)
     if MOUNTS[step[1]] then
       facts.mounted[#facts.mounted + 1] = step -- the last one is the uppermost
@@ -416,9 +456,9 @@ local function add_root(add_step, fields, facts)
       end
       step = private
     end
-    add_step(step)
+    plan[#plan + 1] = step
   end
-  for _, step in ipairs(steps) do
+  local function take(step)
     if not collected.take(step) then
       add(adapt(walls.harden(step), facts))
     end
@@ -428,6 +468,12 @@ local function add_root(add_step, fields, facts)
     if step[1] == "mount.sysfs" and facts.shows_cgroup then -- programs ask there what they may use
       add { "mount.cgroup", target = step.target .. "/fs/cgroup",
         options = { "nosuid", "nodev", "noexec", not fields.delegate and "ro" or nil } }
+    end
+  end
+  for i, step in ipairs(steps) do
+    take(step)
+    if is_usual and i == #list then
+      add_system(plan, take, fields, facts)
     end
   end
   for _, device in ipairs(fields.devices or {}) do
@@ -609,7 +655,7 @@ function compile.plan(fields, given)
   end
   add_cgroup(add, facts, group)
   add_namespaces(add, fields, facts, handles)
-  local masks = facts.ownroot and add_root(add, fields, facts)
+  local masks = facts.ownroot and add_root(steps, fields, facts)
   add_parameters(add, fields)
   if fields.on and fields.on.created then
     add { "sync", name = "created" }
@@ -648,19 +694,15 @@ local ENTERED <const> = { SETUID = true, SETGID = true, SYS_RESOURCE = true, SYS
 -- Have no more than the program will, before somebody inside takes it who has SYS_PTRACE. In a user namespace nobody
 -- can, as the memory of who enters belongs to ours.
 local function add_surrender(add, fields, list, given)
-  local set, here, keep = capability.resolve(fields.capabilities), {}, {}
+  local set, keep, kept = capability.resolve(fields.capabilities), {}, {}
+  for i, name in ipairs(set) do
+    keep[i], kept[name] = name, true
+  end
   for _, name in ipairs(core.privilege.permitted()) do
-    here[name] = true
-  end
-  for _, name in ipairs(set) do
-    keep[#keep + 1], here[name] = name, nil
-  end
-  for name in pairs(here) do
-    if ENTERED[name] or name == "SYS_ADMIN" and fields.no_new_privs == false then
+    if (ENTERED[name] or name == "SYS_ADMIN" and fields.no_new_privs == false) and not kept[name] then
       keep[#keep + 1] = name
     end
   end
-  table.sort(keep)
   local fds = table.move(list, 1, #list, 1, {})
   if fields.terminal and given.null then -- it takes their places, inside
     fds[1] = given.null()

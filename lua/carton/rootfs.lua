@@ -137,6 +137,14 @@ local function add_system(steps, fields)
   return steps
 end
 
+--- A directory as the root, with nothing in it but what lies there: the first step of `dir`.
+-- @tparam string path
+-- @treturn table a step
+function rootfs.place(path)
+  return { "mount.bind", source = absolute(path), target = "/", recursive = true, create = false,
+    options = { "nodev" } }
+end
+
 --- A directory as the root. Device nodes that lie in it are none (nodev): they are who made the image's, not ours.
 -- @tparam string|table fields the path, or `{ path =, readonly = false, system = true, nestable = false }`;
 --   `system` as of `rootfs.system`, or false
@@ -150,10 +158,7 @@ function rootfs.dir(fields)
   if type(fields.path) ~= "string" then
     core.misuse("rootfs.dir: field 'path' is missing")
   end
-  return add_system({
-    { "mount.bind", source = absolute(fields.path), target = "/", recursive = true,
-      create = false, options = { "nodev" } },
-  }, fields)
+  return add_system({ rootfs.place(fields.path) }, fields)
 end
 
 --- Layers as the root, the uppermost first; device nodes in them are none, as of `dir`.

@@ -57,23 +57,11 @@ end
 -- A sysfs has the same everywhere, but for network devices. To look in a new one for what the host's lacks takes longer
 -- than to mask what is there; all processors have the same as the first.
 local function is_absent(path)
-  if path:sub(1, 5) ~= "/sys/" or #path == 5 then
+  if not path:find("^/sys/.") then
     return false
   end
   local sample = path:find("*", 1, true) and path:gsub("/cpu%*", "/cpu0") or path
-  if sample:find("*", 1, true) then
-    return false
-  end
-  local found, _, errno = host.access(sample)
-  if found or errno ~= 2 then -- ENOENT
-    return false
-  end
-  local above
-  repeat
-    sample = sample:match("^(.*)/")
-    above, _, errno = host.statfs(sample)
-  until above or errno ~= 2 or sample == "/sys"
-  return above ~= nil and above.type == "sysfs" -- and no mask of our own
+  return not sample:find("*", 1, true) and host.sysfs_lacks(sample) -- as which a mask of our own does not count
 end
 
 --- Collect the paths to mask and protect until after the last mount, since later mounts would not be covered.
