@@ -440,6 +440,18 @@ describe("what lies in a root #userns", function()
     carton.privilege.umask { mask = before }
     assert.equal("1773", seen)
   end)
+  it("what is made leaves the program the caller's umask, where the plan says none", function()
+    local before = carton.privilege.get().umask
+    carton.privilege.umask { mask = "0027" }
+    local seen = inside({ tmp, { "mount.mkdir", target = "/tmp/a" } }, "umask")
+    carton.privilege.umask { mask = before }
+    assert.equal("0027", seen)
+  end)
+  it("a link is made in what was mounted since the one before it", function()
+    local seen = inside({ tmp, { "mount.symlink", path = "/tmp/a", target = "x" }, tmp,
+      { "mount.symlink", path = "/tmp/b", target = "x" } }, "ls /tmp")
+    assert.equal("b", seen)
+  end)
   it("mkdir says EEXIST when that matters", function()
     local err = helper.raises_code("EEXIST", inside,
       { { "mount.mkdir", target = "/etc", optional = false } }, "true")

@@ -11,11 +11,18 @@ static bool is_filter_or_exec(const struct carton_step *step)
 	return step->perform == carton_privilege_seccomp || step->perform == carton_exec_exec;
 }
 
+/* Whether a step mounts nothing, and is likely to come in a row with others in the same place. */
+static bool is_made_in_directory(const struct carton_step *step)
+{
+	return step->perform == carton_mount_device || step->perform == carton_mount_symlink;
+}
+
 _Noreturn void carton_child(const struct carton_plan *plan)
 {
 	struct carton_context ctx = {.proc = -1,
 	                             .old_proc = -1,
 	                             .stage = -1,
+	                             .dir = -1,
 	                             .null = -1,
 	                             .wants_null = plan->null,
 	                             .wants_stage = plan->stage,
@@ -37,7 +44,11 @@ _Noreturn void carton_child(const struct carton_plan *plan)
 		if (plan->trace)
 			plan->trace[i].began = sys_microseconds();
 		__atomic_store_n(plan->progress, i, __ATOMIC_RELEASE);
+		if (!is_made_in_directory(&plan->steps[i]))
+			carton_root_forget(&ctx);
 		if (i == plan->last)
+			r = carton_restore_umask(&ctx); /* which a filter may forbid */
+		if (r >= 0 && i == plan->last)
 			r = carton_lower_capabilities(&ctx);
 		if (r >= 0)
 			r = plan->watched && !ctx.traced && is_filter_or_exec(&plan->steps[i])

@@ -106,8 +106,7 @@ int carton_exec_chroot(struct carton_context *ctx, const void *fields)
 		sys_close(fd);
 		return r < 0 ? carton_fail(ctx, CARTON_CALL_CHROOT, r) : 0;
 	}
-	sys_close(ctx->root);
-	ctx->root = fd;
+	carton_root_set(ctx, fd);
 	return 0;
 }
 
@@ -400,6 +399,9 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
+	r = carton_restore_umask(ctx); /* of a plan that ends otherwise than with this step */
+	if (r < 0)
+		return (int)r;
 	if (ctx->fresh && !ctx->traced) { /* or it was done before */
 		r = reset_signals(ctx);
 		if (r < 0)

@@ -170,6 +170,7 @@ static int mount_create(lua_State *L)
 	struct carton_context ctx = {.root = AT_FDCWD,
 	                             .proc = -1,
 	                             .old_proc = -1,
+	                             .dir = -1,
 	                             .channel = -1,
 	                             .parent = -1,
 	                             .image = -1,

@@ -56,36 +56,41 @@ static int attach_root(struct carton_context *ctx, int tree)
 		sys_close(to);
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r);
-	if (ctx->root >= 0)
-		sys_close(ctx->root);
-	ctx->root = tree;
+	carton_root_set(ctx, tree);
 	return 0;
 }
 
-static long place_of(int fd, struct statx *stx)
+static long place_of(int fd, struct carton_place *place)
 {
-	return sys_call(SYS_statx, fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
-	                STATX_INO | STATX_MNT_ID, stx);
+	struct statx stx = {0};
+	long r = sys_call(SYS_statx, fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
+	                  STATX_INO | STATX_MNT_ID, &stx);
+
+	place->mount = stx.stx_mnt_id;
+	place->inode = stx.stx_ino;
+	place->major = stx.stx_dev_major;
+	place->minor = stx.stx_dev_minor;
+	place->known = r == 0;
+	return r;
 }
 
 /* Open what a mount is to lie on. The root by another name ("/.", or a link of the image) it would
  * cover without becoming the root: pivot_root would take it off again. */
 static int open_place(struct carton_context *ctx, const char *target, int flags)
 {
-	struct statx root = {0}, place = {0};
+	struct carton_place place = {0}, *root = &ctx->root_place;
 	int fd = carton_root_open(ctx, target, flags);
 	long r;
 
 	if (fd < 0 || ctx->root == AT_FDCWD)
 		return fd;
-	r = place_of(ctx->root, &root);
+	r = root->known ? 0 : place_of(ctx->root, root);
 	if (r == 0)
 		r = place_of(fd, &place);
 	if (r < 0)
 		carton_fail(ctx, CARTON_CALL_FSTAT, r);
-	else if (root.stx_mnt_id == place.stx_mnt_id && root.stx_ino == place.stx_ino &&
-	         root.stx_dev_major == place.stx_dev_major &&
-	         root.stx_dev_minor == place.stx_dev_minor)
+	else if (root->mount == place.mount && root->inode == place.inode &&
+	         root->major == place.major && root->minor == place.minor)
 		r = carton_fail(ctx, CARTON_CALL_CHECK_ROOT, -EBUSY);
 	if (r < 0)
 		sys_close(fd);
@@ -331,7 +336,6 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 	struct step_filesystem tmpfs = {
 		.type = "tmpfs", .data = {items, f->size ? 2 : 1}, .options = {.set = 0}};
 	struct stat st;
-	long mask = 0;
 	long layer, r;
 	int tree = carton_filesystem_create(ctx, &tmpfs);
 
@@ -349,12 +353,7 @@ static int temporary_upper(struct carton_context *ctx, const struct step_overlay
 	if (r == 0)
 		r = sys_mkdirat(tree, "work", 0700);
 	if (r == 0)
-		r = mask = sys_call(SYS_umask, 0);
-	if (r >= 0) {
-		r = sys_mkdirat(tree, "upper", st.st_mode & 07777);
-		mask = sys_call(SYS_umask, mask);
-		r = mask < 0 ? mask : r;
-	}
+		r = carton_create(ctx, SYS_mkdirat, tree, (long)"upper", st.st_mode & 07777, 0);
 	if (r == 0 && (st.st_uid != 0 || st.st_gid != 0)) { /* an unmapped owner stays ours */
 		r = sys_call(SYS_fchownat, tree, "upper", st.st_uid, st.st_gid,
 		             AT_SYMLINK_NOFOLLOW);
@@ -547,6 +546,7 @@ int carton_mount_unmount(struct carton_context *ctx, const void *fields)
 	if (directory < 0)
 		return directory;
 	r = unmount_in(directory, last, flags);
-	sys_close(directory);
+	if (directory != ctx->dir)
+		sys_close(directory);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMOUNT, r) : 0;
 }

@@ -45,8 +45,7 @@ static int renew_root(struct carton_context *ctx)
 
 	if (fd < 0)
 		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
-	sys_close(ctx->root);
-	ctx->root = (int)fd;
+	carton_root_set(ctx, (int)fd);
 	return 0;
 }
 

@@ -117,10 +117,10 @@ static int leave_stage(struct carton_context *ctx, int fd, const char *put_old)
  * root itself, "/.." the uppermost mount on it. One too many would take off the root. */
 static int uncover_root(struct carton_context *ctx)
 {
-	for (;;) {
-		uint64_t root, above;
-		long r = sys_mount_id(AT_FDCWD, "/", AT_NO_AUTOMOUNT, &root);
+	uint64_t root, above;
+	long r = sys_mount_id(AT_FDCWD, "/", AT_NO_AUTOMOUNT, &root);
 
+	for (;;) {
 		if (r == 0)
 			r = sys_mount_id(AT_FDCWD, "/..", AT_NO_AUTOMOUNT, &above);
 		if (r < 0)
@@ -157,7 +157,6 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 	const struct step_pivot_root *f = fields;
 	bool staged = ctx->stage >= 0;
 	int fd, r = ctx->wants_null ? carton_open_null(ctx) : 0;
-	long call;
 
 	if (ctx->wants_null) /* there is a look at what is mounted, too: carton_mount_protect */
 		carton_proc(ctx);
@@ -167,19 +166,16 @@ int carton_mount_pivot_root(struct carton_context *ctx, const void *fields)
 		r = uncover_root(ctx);
 	if (r < 0)
 		return r;
-	call = sys_call(SYS_chdir, "/");
-	if (call < 0)
-		return carton_fail(ctx, CARTON_CALL_CHDIR, call);
 	if (ctx->fresh) { /* from here on, "/" is the new root, with a procfs of its own or none */
 		if (ctx->old_proc >= 0)
 			sys_close(ctx->old_proc);
 		ctx->old_proc = ctx->proc;
 		ctx->proc = -1;
-		fd = open_directory(ctx, AT_FDCWD, "/");
+		fd = f->new_root ? open_directory(ctx, AT_FDCWD, "/") : ctx->root;
 		if (fd < 0)
 			return fd;
-		sys_close(ctx->root);
-		ctx->root = fd;
+		if (fd != ctx->root)
+			carton_root_set(ctx, fd);
 	}
 	return 0;
 }

@@ -118,6 +118,7 @@ static int perform_here(lua_State *L)
 	                             .proc = -1,
 	                             .old_proc = -1,
 	                             .stage = -1,
+	                             .dir = -1,
 	                             .channel = -1,
 	                             .parent = -1,
 	                             .image = -1,
@@ -146,6 +147,7 @@ static int perform_here(lua_State *L)
 			return carton_raise(L, p->name, NULL, -ctx.root);
 	}
 	r = p->perform(&ctx, fields);
+	carton_root_forget(&ctx);
 	if (ctx.root >= 0)
 		sys_close(ctx.root);
 	if (ctx.proc >= 0)

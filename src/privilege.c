@@ -269,6 +269,7 @@ int carton_privilege_umask(struct carton_context *ctx, const void *fields)
 	const struct step_number *f = fields;
 	long r = sys_call(SYS_umask, f->value & 0777);
 
+	ctx->umask_saved = false;
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMASK, r) : 0;
 }
 

@@ -23,6 +23,46 @@ void carton_tell(struct carton_context *ctx, const char *text)
 		copy_text(ctx->report.text, sizeof(ctx->report.text), text);
 }
 
+long carton_create(struct carton_context *ctx, long nr, long a, long b, long c, long d)
+{
+	long r;
+
+	if (!ctx->umask_saved) {
+		r = sys_call(SYS_umask, 0);
+		if (r < 0) /* a filter forbids it */
+			return r;
+		ctx->umask = r;
+	}
+	ctx->umask_saved = ctx->fresh; /* in a new process there is time until it executes */
+	r = sys_call(nr, a, b, c, d);
+	if (!ctx->umask_saved)
+		sys_call(SYS_umask, ctx->umask);
+	return r;
+}
+
+int carton_restore_umask(struct carton_context *ctx)
+{
+	long r = ctx->umask_saved ? sys_call(SYS_umask, ctx->umask) : 0;
+
+	ctx->umask_saved = false;
+	return r < 0 ? carton_fail(ctx, CARTON_CALL_UMASK, r) : 0;
+}
+
+void carton_root_set(struct carton_context *ctx, int fd)
+{
+	if (ctx->root >= 0)
+		sys_close(ctx->root);
+	ctx->root = fd;
+	ctx->root_place.known = false;
+}
+
+void carton_root_forget(struct carton_context *ctx)
+{
+	if (ctx->dir >= 0)
+		sys_close(ctx->dir);
+	ctx->dir = -1;
+}
+
 /* All lookups below end here. AT_FDCWD as the root is the caller's own view of the file system. */
 static int lookup(struct carton_context *ctx, const char *path, int flags, unsigned int mode,
                   uint64_t resolve)
@@ -74,7 +114,8 @@ static int make_directories(struct carton_context *ctx, const char *path, uint64
 		if (next == -ENOENT) {
 			/* EEXIST: somebody else made it, or it is a link to nowhere. mkdirat(2)
 			 * follows none, and the second lookup fails then. */
-			made = without_umask(SYS_mkdirat, dir, (long)(prefix + begin), 0755, 0);
+			made = carton_create(ctx, SYS_mkdirat, dir, (long)(prefix + begin), 0755,
+			                     0);
 			if (made == 0 || made == -EEXIST)
 				next = lookup(ctx, prefix, O_PATH, 0, resolve);
 		}
@@ -111,10 +152,25 @@ static int open_parent(struct carton_context *ctx, const char *path, bool create
 	if (!ctx->last[0] || strcmp(ctx->last, ".") == 0 || strcmp(ctx->last, "..") == 0)
 		return carton_fail(ctx, CARTON_CALL_OPENAT2, -EEXIST);
 
+	if (ctx->dir >= 0 && ctx->dir_known && ctx->dir_resolve == resolve &&
+	    strcmp(parent, ctx->dir_path) == 0)
+		return ctx->dir;
+	carton_root_forget(ctx);
 	dir = lookup(ctx, parent, O_PATH | O_DIRECTORY, 0, resolve);
-	if (dir == -ENOENT && create)
-		return make_directories(ctx, parent, resolve);
-	return dir < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, dir) : dir;
+	if (dir == -ENOENT && create) {
+		dir = make_directories(ctx, parent, resolve);
+		if (dir < 0)
+			return dir;
+	} else if (dir < 0) {
+		return carton_fail(ctx, CARTON_CALL_OPENAT2, dir);
+	}
+	ctx->dir = dir;
+	ctx->dir_resolve = resolve;
+	ctx->dir_usable = false;
+	ctx->dir_known = begin < sizeof(ctx->dir_path);
+	if (ctx->dir_known)
+		memcpy(ctx->dir_path, parent, begin + 1);
+	return dir;
 }
 
 static int make_file(struct carton_context *ctx, const char *path, uint64_t resolve)
@@ -124,7 +180,7 @@ static int make_file(struct carton_context *ctx, const char *path, uint64_t reso
 
 	if (dir < 0)
 		return dir;
-	fd = without_umask(SYS_openat, dir, (long)ctx->last,
+	fd = carton_create(ctx, SYS_openat, dir, (long)ctx->last,
 	                   O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0644);
 	if (fd >= 0) {
 		sys_close((int)fd);
@@ -133,7 +189,6 @@ static int make_file(struct carton_context *ctx, const char *path, uint64_t reso
 		/* As above: somebody else made it, or a link to nowhere. */
 		fd = lookup(ctx, path, O_PATH, 0, resolve);
 	}
-	sys_close(dir);
 	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, fd) : (int)fd;
 }
 
@@ -233,9 +288,12 @@ static long open_below(int proc, const char *path, int flags)
 
 int carton_proc_open(struct carton_context *ctx, const char *path, int flags)
 {
-	int proc = carton_proc(ctx);
-	long fd;
+	long fd = ctx->old_proc < 0 ? -1 : open_below(ctx->old_proc, path, flags);
+	int proc;
 
+	if (fd >= 0) /* it knows this process already */
+		return (int)fd;
+	proc = carton_proc(ctx);
 	if (proc < 0)
 		return proc;
 	fd = open_below(proc, path, flags);

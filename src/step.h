@@ -150,7 +150,19 @@ struct carton_context {
 	int32_t *forked;  /* where the pid of the child of exec.fork is told, for the parent */
 	bool hidden;      /* from who has the same user and capabilities */
 	bool denied;      /* setgroups(2) is, in the user namespace that was made or entered */
-	char last[256];   /* what carton_root_parent last pointed at */
+	bool umask_saved; /* it is 0 until privilege.umask or carton_restore_umask */
+	long umask;
+	int dir; /* the last one in which something was made, or -1: carton_root_forget */
+	char dir_path[64];
+	uint64_t dir_resolve;
+	bool dir_known;  /* by the path; it was not too long to keep */
+	bool dir_usable; /* a device there can be opened */
+	struct carton_place {
+		uint64_t mount, inode;
+		uint32_t major, minor;
+		bool known;
+	} root_place;   /* of `root` */
+	char last[256]; /* what carton_root_parent last pointed at */
 	struct carton_report report;
 };
 
@@ -174,10 +186,19 @@ void carton_tell(struct carton_context *ctx, const char *text);
 int carton_root_open(struct carton_context *ctx, const char *path, int flags);
 /* Open with ordinary open flags inside ctx->root (O_CLOEXEC is added), or -errno. */
 int carton_root_openat(struct carton_context *ctx, const char *path, int flags, unsigned int mode);
-/* Open the parent directory of `path` (made when `create`) and point at its last component, a copy
- * in ctx->last without trailing slashes. -EEXIST where there is none: "/", "." and "..". */
+/* The parent directory of `path` (made when `create`), which stays open for the next one; and point
+ * at its last component, a copy in ctx->last without trailing slashes. -EEXIST where there is none:
+ * "/", "." and "..". */
 int carton_root_parent(struct carton_context *ctx, const char *path, bool create,
                        const char **last);
+/* Close it: before anything is mounted or the root changes. */
+void carton_root_forget(struct carton_context *ctx);
+/* Another descriptor becomes the root; the one before is closed. */
+void carton_root_set(struct carton_context *ctx, int fd);
+/* A system call that makes a file: its mode is what the step says, whatever the caller's umask,
+ * which a new process has back before it executes. */
+int carton_restore_umask(struct carton_context *ctx);
+long carton_create(struct carton_context *ctx, long nr, long a, long b, long c, long d);
 /* Whether it is an ordinary file: not a FIFO or device, nor one by which procfs or sysfs act. */
 bool carton_is_regular(int fd, const struct stat *st);
 /* These set ctx->report.call themselves: a caller can return what they return. */

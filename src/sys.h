@@ -148,6 +148,11 @@ static inline long sys_mount_id(int dir, const char *path, unsigned int flags, u
 	return r == 0 && !(st.stx_mask & STATX_MNT_ID) ? -ENOSYS : r;
 }
 
+static inline long sys_fstatat(int dir, const char *path, struct stat *st, int flags)
+{
+	return sys_call(SYS_newfstatat, dir, path, st, flags);
+}
+
 static inline long sys_fstatfs(int fd, struct statfs *fs)
 {
 	return sys_call(SYS_fstatfs, fd, fs);
@@ -227,16 +232,6 @@ static inline _Noreturn void sys_exit(int status)
 	sys_call(SYS_exit_group, status);
 	sys_call(SYS_exit, status);
 	__builtin_trap(); /* a filter forbids both */
-}
-
-/* Modes of new files are what the step says, whatever the caller's umask. */
-static inline long without_umask(long nr, long a, long b, long c, long d)
-{
-	long mask = sys_call(SYS_umask, 0);
-	long r = sys_call(nr, a, b, c, d);
-
-	sys_call(SYS_umask, mask);
-	return r;
 }
 
 #endif

@@ -73,7 +73,7 @@ int carton_mount_mkdir(struct carton_context *ctx, const void *fields)
 
 	if (parent < 0)
 		return parent;
-	r = without_umask(SYS_mkdirat, parent, (long)last, mode, 0);
+	r = carton_create(ctx, SYS_mkdirat, parent, (long)last, mode, 0);
 	if (r == 0) {
 		fd = sys_openat(parent, last, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
 		r = fd < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, fd) : hold_mode(ctx, (int)fd, mode);
@@ -88,7 +88,6 @@ int carton_mount_mkdir(struct carton_context *ctx, const void *fields)
 	}
 	if (fd >= 0)
 		sys_close((int)fd);
-	sys_close(parent);
 	return (int)r;
 }
 
@@ -107,9 +106,8 @@ static int open_regular(struct carton_context *ctx, const struct step_write *f, 
 		if (parent < 0)
 			return parent;
 		*mode = f->mode == CARTON_NO_MODE ? 0644 : f->mode;
-		r = without_umask(SYS_openat, parent, (long)last,
+		r = carton_create(ctx, SYS_openat, parent, (long)last,
 		                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, *mode);
-		sys_close(parent);
 		return r < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, r) : (int)r;
 	}
 	if (fd < 0)
@@ -186,7 +184,6 @@ int carton_mount_symlink(struct carton_context *ctx, const void *fields)
 	r = sys_call(SYS_symlinkat, f->target, parent, last);
 	if (r == -EEXIST && f->optional && holds(parent, last, f->target))
 		r = 0;
-	sys_close(parent);
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_SYMLINK, r) : 0;
 }
 
@@ -313,6 +310,34 @@ int carton_bind_null(struct carton_context *ctx, int target)
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
 }
 
+static bool is_device(const struct stat *st, uint32_t type, int64_t major_number,
+                      int64_t minor_number)
+{
+	return (st->st_mode & S_IFMT) == type && (int64_t)major(st->st_rdev) == major_number &&
+	       (int64_t)minor(st->st_rdev) == minor_number;
+}
+
+/* Give a node that was just made its mode: a default ACL of the directory may have changed it. */
+static int hold_device(struct carton_context *ctx, int parent, const char *name, uint32_t mode,
+                       const struct stat *made)
+{
+	long fd = sys_openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+	struct stat st;
+	long r;
+
+	if (fd < 0)
+		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
+	r = sys_fstat((int)fd, &st);
+	if (r < 0)
+		carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	else if (st.st_dev != made->st_dev || st.st_ino != made->st_ino)
+		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
+	else
+		r = hold_mode(ctx, (int)fd, mode);
+	sys_close((int)fd);
+	return (int)r;
+}
+
 int carton_mount_device(struct carton_context *ctx, const void *fields)
 {
 	const struct step_device *f = fields;
@@ -321,7 +346,7 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	int64_t wanted_major = f->major, wanted_minor = f->minor;
 	uint32_t type = f->type, mode = f->mode == CARTON_NO_MODE ? 0666 : f->mode;
 	int parent;
-	long r, fd;
+	long r;
 
 	if (f->bind)
 		return bind_device(ctx, f);
@@ -344,31 +369,20 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	parent = carton_root_parent(ctx, f->path, true, &last);
 	if (parent < 0)
 		return parent;
-	if (is_nodev(parent)) {
-		sys_close(parent);
+	if (!ctx->dir_usable && is_nodev(parent))
 		return carton_fail(ctx, CARTON_CALL_CHECK_NODEV, -EACCES);
-	}
-	r = without_umask(SYS_mknodat, parent, (long)last, type | mode,
+	ctx->dir_usable = true;
+	r = carton_create(ctx, SYS_mknodat, parent, (long)last, type | mode,
 	                  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
-	if (r < 0) {
-		sys_close(parent);
-		return carton_fail(ctx, CARTON_CALL_MKNOD, r);
-	}
-	/* what was made may have been swapped for something else since */
-	fd = sys_openat(parent, last, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-	sys_close(parent);
-	if (fd < 0)
-		return carton_fail(ctx, CARTON_CALL_OPEN, fd);
-	r = sys_fstat((int)fd, &st);
 	if (r < 0)
-		carton_fail(ctx, CARTON_CALL_FSTAT, r);
-	else if ((st.st_mode & S_IFMT) != type || (int64_t)major(st.st_rdev) != wanted_major ||
-	         (int64_t)minor(st.st_rdev) != wanted_minor)
-		r = carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
-	else if ((st.st_mode & 07777) != mode)
-		r = hold_mode(ctx, (int)fd, mode);
-	sys_close((int)fd);
-	return (int)r;
+		return carton_fail(ctx, CARTON_CALL_MKNOD, r);
+	/* what was made may have been swapped for something else since */
+	r = sys_fstatat(parent, last, &st, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		return carton_fail(ctx, CARTON_CALL_FSTAT, r);
+	if (!is_device(&st, type, wanted_major, wanted_minor))
+		return carton_fail(ctx, CARTON_CALL_CHECK_DEVICE, -ENODEV);
+	return (st.st_mode & 07777) == mode ? 0 : hold_device(ctx, parent, last, mode, &st);
 }
 
 int carton_mount_chown(struct carton_context *ctx, const void *fields)
