@@ -90,6 +90,7 @@ void carton_pack(struct carton_arena *arena, int steps, struct carton_plan *plan
 			    /* the kernel sets it for all who share memory */
 			    p->perform == carton_privilege_oom_score_adj)
 				needs->own_memory = true;
+			needs->forks = needs->forks || p->perform == carton_exec_fork;
 			if (p->perform == carton_exec_sync || p->perform == carton_exec_terminal ||
 			    p->perform == carton_privilege_notify)
 				needs->channel = true;

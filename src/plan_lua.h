@@ -7,6 +7,7 @@
 #include "plan.h"
 
 struct carton_needs {
+	bool forks;      /* the program runs in a child of the one that is made */
 	bool own_memory; /* a step for which the child must not share the parent's memory */
 	bool channel; /* a step that has more to say than that it failed, or waits for an answer */
 	bool shield;  /* what is executed must not reach our own file and descriptors */

@@ -407,7 +407,7 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	}
 	close(s->far);
 	s->far = -1;
-	if (needs.parent) /* before it can execute */
+	if (needs.parent && !needs.forks) /* before it can execute: else its child does */
 		carton_guard_add(L, CARTON_GUARD_PROCESS, s->process->handle.fd);
 	if (watched)
 		done = carton_watch(L, s, f, plan, &needs);

@@ -291,13 +291,6 @@ static void await_stop(lua_State *L, struct spawn *s, const struct spawn_fields 
 	long r;
 
 	for (;;) {
-		memset(info, 0, sizeof(*info));
-		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, info,
-		             WSTOPPED | WEXITED | WNOWAIT | (channel.revents ? 0 : WNOHANG), NULL);
-		if (r < 0 && r != -EINTR)
-			carton_fail_spawn(L, "waitid", (int)-r);
-		if (r == 0 && info->si_pid != 0)
-			return;
 		if (!channel.revents) {
 			int left = time_left(f, began);
 
@@ -305,6 +298,13 @@ static void await_stop(lua_State *L, struct spawn *s, const struct spawn_fields 
 				fail_late(L, f, plan);
 			poll(&channel, 1, left < STOP_INTERVAL ? left : STOP_INTERVAL);
 		}
+		memset(info, 0, sizeof(*info));
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, s->process->handle.fd, info,
+		             WSTOPPED | WEXITED | WNOWAIT | (channel.revents ? 0 : WNOHANG), NULL);
+		if (r < 0 && r != -EINTR)
+			carton_fail_spawn(L, "waitid", (int)-r);
+		if (r == 0 && info->si_pid != 0)
+			return;
 	}
 }
 
