@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <link.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -143,21 +142,12 @@ static struct {
 } arena;
 
 #ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #endif
 
 /* Where that is not to be had (before Linux 5.14) pages come one by one, as ever. */
 static void make_present(void)
 {
-	extern const char __ehdr_start[] __attribute__((visibility("hidden"))); /* ld(1) */
-	const ElfW(Phdr) *header = (const void *)(uintptr_t)getauxval(AT_PHDR);
-
-	for (unsigned long left = getauxval(AT_PHNUM); left > 0; left--, header++)
-		if (header->p_type ==
-		    PT_GNU_EH_FRAME) /* after text and constants, as GNU ld lays it out */
-			madvise((void *)(uintptr_t)__ehdr_start, header->p_offset,
-			        MADV_POPULATE_READ);
 	madvise(arena.plans, PLANS_SIZE + ARENA_PRESENT, MADV_POPULATE_WRITE);
 	arena.present = ARENA_PRESENT;
 }
