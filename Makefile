@@ -84,7 +84,7 @@ $(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/math.o $(BUILD)/obj/modu
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
-.PHONY: deps demo test check asan test-setup test-vm bench
+.PHONY: deps demo test check asan test-setup test-vm test-cgroup2 test-systemd vm-tools bench
 deps: ## install what building and testing needs (as root or through sudo)
 	$(Q).ci/deps build test
 
@@ -109,11 +109,17 @@ asan: ## run the specs under the address and undefined-behaviour sanitizers
 test-setup: all ## prove the set-up in pristine minimal systems, entered with Carton
 	$(Q).ci/test-setup
 
-test-vm: ## run the specs that need cgroup v2, or systemd, in virtual machines of their own (as root)
+test-vm: test-cgroup2 test-systemd ## run the specs that need cgroup v2, or systemd, in virtual machines (as root)
+
+test-cgroup2 test-systemd: vm-tools
+test-cgroup2:
+	$(Q)spec/vm/run -t 2400 spec/vm/specs $(ARGS)
+test-systemd:
+	$(Q)spec/vm/run -S spec/vm/systemd $(ARGS)
+
+vm-tools:
 	$(Q).ci/deps build test vm
 	$(Q)$(MAKE) --no-print-directory all attack-tools
-	$(Q)spec/vm/run -t 2400 spec/vm/specs $(ARGS)
-	$(Q)spec/vm/run -S spec/vm/systemd $(ARGS)
 
 bench: all $(addprefix $(BUILD)/bench/,floor measure true) ## compare with other runtimes: medians and ratios
 	$(Q)BUILD=$(BUILD) $(program) spec/bench/bench.lua $(ARGS)
