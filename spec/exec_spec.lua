@@ -75,13 +75,34 @@ describe("exec.spawn", function()
     assert.equal("/nonexistent", err.path)
     assert.matches("chdir /nonexistent: No such file or directory %(ENOENT%)", tostring(err))
   end)
-  it("passes no handler, no blocked and no ignored signal on", function()
+  it("passes no handler and no blocked signal on, but ignored ones, as nohup does", function()
     local signals <close> = exec.signals { "SIGUSR1" }
+    local action = posix.signal(posix.SIGHUP, posix.SIG_IGN)
+    local handled = posix.signal(posix.SIGUSR2, function() end)
     local text = output { sh "grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status" }
+    posix.signal(posix.SIGUSR2, handled)
+    posix.signal(posix.SIGHUP, action)
     exec.unblock { "SIGUSR1" }
     assert.matches("SigBlk:%s+0000000000000000", text)
-    assert.matches("SigIgn:%s+0000000000000000", text)
+    assert.matches("SigIgn:%s+%x+[13579bdf]\n", text .. "\n")
+    assert.matches("SigCgt:%s+%x+[0-7]00\n", text .. "\n") -- SIGSEGV is grep's
     assert.is_truthy(signals)
+  end)
+  it("knows the real-time signals by name", function()
+    for name, number in pairs { SIGTERM = 15, TERM = 15, SIGRTMIN = 34, ["SIGRTMIN+3"] = 37, ["RTMAX-1"] = 63,
+      SIGRTMAX = 64, ["SIGRTMIN+30"] = 64 } do
+      assert.equal(number, exec.signal_number(name))
+    end
+    assert.same({ "SIGRTMIN", "SIGRTMIN+3", "SIGKILL" }, { exec.signal_name(34), exec.signal_name(37),
+      exec.signal_name(9) })
+    assert.is_nil(exec.signal_name(33))
+    for _, name in ipairs { "RTMIN-1", "RTMIN+31", "RTMIN+", "RTMAX+1", "RTMIN+ 3", "RTMINX", "SIG", "" } do
+      assert.matches("unknown signal", helper.raises(exec.signal_number, name))
+    end
+    local p <close> = exec.spawn { steps = { { "exec.exec", args = { "/bin/sleep", "9" } } } }
+    p:kill("SIGRTMIN+3")
+    local status = p:wait()
+    assert.same({ 165, "SIGRTMIN+3" }, { status.code, status.signal })
   end)
   it("gives the program the environment that is named, and argv[0]", function()
     assert.equal("A=1\nB=x y", output { { "exec.exec", args = { "/usr/bin/env" },
@@ -110,6 +131,10 @@ describe("exec.spawn", function()
     local err = try "script"
     assert.equal("ENOENT", err.code)
     assert.matches("interpreter is missing.*/nonexistent/interpreter$", tostring(err))
+    for i, interpreter in ipairs { "/bin/sh\r", "/nope/\u{e9}t\u{e9}", "/nope/bell\7" } do
+      helper.write(dir .. "/named" .. i, "#!" .. interpreter .. "\n", "rwxr-xr-x")
+      assert.equal(interpreter, try("named" .. i).text)
+    end
     assert.equal("EACCES", try("plain").code)
     assert.equal("ENOEXEC", try("garbage").code)
     assert.equal("EACCES", try("").code)

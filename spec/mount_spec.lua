@@ -536,6 +536,17 @@ describe("what lies in a root #userns", function()
       { "mount.device", path = "/tmp/null", type = "char", major = 1, minor = 3 },
     }, "echo x > /tmp/null && echo $(stat -c '%t:%T %a' /tmp/null) works"))
   end)
+  it("device leaves one that is there already, and no other #root", function()
+    local function node(minor, mode)
+      return { "mount.device", path = "/tmp/null", type = "char", major = 1, minor = minor, mode = mode }
+    end
+    assert.equal("666", inside({ tmp, node(3), node(3), node(3, "0666") }, "stat -c %a /tmp/null"))
+    for _, other in ipairs { node(5), node(3, "0600") } do
+      helper.raises_code("EEXIST", inside, { tmp, node(3), other }, "true")
+    end
+    helper.raises_code("EEXIST", inside, { tmp, { "mount.symlink", path = "/tmp/null", target = "/dev/null" },
+      node(3) }, "true")
+  end)
   it("device binds the host's node", function()
     assert.equal("1:3 works", inside({ tmp,
       { "mount.device", path = "/tmp/d/null", source = "/dev/null", bind = true },

@@ -92,6 +92,7 @@ describe("carton run #userns", function()
   it("--device", function()
     if helper.is_root or posix.access("/dev/kmsg", "r") then
       assert.equal("1:b", says({ "--device", "/dev/kmsg" }, "stat -c %t:%T /dev/kmsg"))
+      assert.equal("1:3", says({ "--device", "/dev/null" }, "stat -c %t:%T /dev/null"))
     end
     assert.equal(125, run({ "--device", "/nonexistent" }, "true").code)
   end)

@@ -509,6 +509,12 @@ void carton_decode_seconds(struct carton_arena *arena, const struct carton_field
 
 void carton_decode_signal(struct carton_arena *arena, const struct carton_field *field, void *out)
 {
+	int number;
+
 	(void)field;
-	*(int64_t *)out = (int64_t)carton_tochoice(arena, carton_signal_names);
+	carton_expect(arena, lua_type(arena->L, -1) == LUA_TSTRING, "name");
+	number = carton_signal_number(lua_tostring(arena->L, -1));
+	if (!number)
+		carton_badfield(arena, "unknown signal '%s'", lua_tostring(arena->L, -1));
+	*(int64_t *)out = number;
 }

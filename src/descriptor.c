@@ -243,7 +243,7 @@ static int descriptor_read_signal(lua_State *L)
 		lua_pushnil(L);
 		return 1;
 	}
-	lua_pushstring(L, carton_name_of(carton_signal_names, info.ssi_signo));
+	carton_push_signal(L, (int)info.ssi_signo);
 	lua_pushinteger(L, info.ssi_pid);
 	return 2;
 }
@@ -432,6 +432,21 @@ static int exec_terminal_pair(lua_State *L)
 	return 2;
 }
 
+/* The names in a table, the only argument. */
+static void to_set(lua_State *L, sigset_t *set)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	sigemptyset(set);
+	for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; i++, lua_pop(L, 1)) {
+		int number = lua_type(L, -1) == LUA_TSTRING
+		                     ? carton_signal_number(lua_tostring(L, -1))
+		                     : 0;
+
+		luaL_argcheck(L, number != 0, 1, "unknown signal");
+		sigaddset(set, number);
+	}
+}
+
 /***
 Receive signals through a descriptor, which is readable when one is there. They are blocked from now
 on.
@@ -446,17 +461,7 @@ static int exec_signals(lua_State *L)
 	struct carton_handle *h;
 	sigset_t set;
 
-	luaL_checktype(L, 1, LUA_TTABLE);
-	sigemptyset(&set);
-	for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; i++, lua_pop(L, 1)) {
-		const struct carton_choice *c = carton_signal_names;
-
-		while (c->name && (lua_type(L, -1) != LUA_TSTRING ||
-		                   strcmp(c->name, lua_tostring(L, -1)) != 0))
-			c++;
-		luaL_argcheck(L, c->name != NULL, 1, "unknown signal");
-		sigaddset(&set, (int)c->value);
-	}
+	to_set(L, &set);
 	h = carton_newhandle(L, CARTON_DESCRIPTOR);
 	h->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (h->fd < 0)
@@ -474,12 +479,7 @@ static int exec_unblock(lua_State *L)
 {
 	sigset_t set;
 
-	luaL_checktype(L, 1, LUA_TTABLE);
-	sigemptyset(&set);
-	for (lua_Integer i = 1; lua_rawgeti(L, 1, i) == LUA_TSTRING; i++, lua_pop(L, 1))
-		for (const struct carton_choice *c = carton_signal_names; c->name; c++)
-			if (strcmp(c->name, lua_tostring(L, -1)) == 0)
-				sigaddset(&set, (int)c->value);
+	to_set(L, &set);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	return 0;
 }

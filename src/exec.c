@@ -334,25 +334,13 @@ int carton_exec_fork(struct carton_context *ctx, const void *fields)
 	return r < 0 ? (int)r : carton_await_reply(ctx);
 }
 
-/* What the parent ignores or blocks is none of the program's business; clone3(2) cleared handlers
- * only. */
-static int reset_signals(struct carton_context *ctx)
+/* What the parent blocks is none of the program's business. Handlers are gone since clone3(2), and
+ * what the caller ignores stays ignored, as for any program: nohup(1). */
+static int unblock_signals(struct carton_context *ctx)
 {
 	uint64_t none = 0;
-	struct { /* struct sigaction, as the kernel has it */
-		void *handler;
-		unsigned long flags;
-		void *restorer;
-		uint64_t mask;
-	} by_default = {0};
-	long r = 0;
+	long r = sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 
-	for (int number = 1; number <= 64 && r == 0; number++) /* a filter may refuse it */
-		if (number != SIGKILL && number != SIGSTOP)
-			r = sys_call(SYS_rt_sigaction, number, &by_default, NULL, sizeof(none));
-	if (r < 0)
-		return carton_fail(ctx, CARTON_CALL_SIGACTION, r);
-	r = sys_call(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_SIGPROCMASK, r) : 0;
 }
 
@@ -374,7 +362,7 @@ static long close_others(struct carton_context *ctx)
  * another way; before a filter, which need not allow any of this. */
 int carton_exec_watch(struct carton_context *ctx, bool last)
 {
-	long r = reset_signals(ctx);
+	long r = unblock_signals(ctx);
 
 	ctx->traced = true;
 	if (r >= 0)
@@ -403,7 +391,7 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 	if (r < 0)
 		return (int)r;
 	if (ctx->fresh && !ctx->traced) { /* or it was done before */
-		r = reset_signals(ctx);
+		r = unblock_signals(ctx);
 		if (r < 0)
 			return (int)r;
 	}

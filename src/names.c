@@ -6,6 +6,8 @@
 #include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
@@ -34,7 +36,7 @@ const struct carton_choice carton_propagation_names[] = {{"private", MS_PRIVATE}
 	{                                                                                          \
 #name, name                                                                        \
 	}
-const struct carton_choice carton_signal_names[] = {
+static const struct carton_choice signal_names[] = {
 	S(SIGHUP),  S(SIGINT),  S(SIGQUIT),   S(SIGILL),    S(SIGTRAP), S(SIGABRT),  S(SIGBUS),
 	S(SIGFPE),  S(SIGKILL), S(SIGUSR1),   S(SIGSEGV),   S(SIGUSR2), S(SIGPIPE),  S(SIGALRM),
 	S(SIGTERM), S(SIGCHLD), S(SIGCONT),   S(SIGSTOP),   S(SIGTSTP), S(SIGTTIN),  S(SIGTTOU),
@@ -139,6 +141,38 @@ const char *carton_name_of(const struct carton_choice *choices, unsigned long va
 		if (choices->value == value)
 			return choices->name;
 	return NULL;
+}
+
+int carton_signal_number(const char *name)
+{
+	char *end;
+	long n;
+
+	if (strncmp(name, "SIG", 3) == 0)
+		name += 3;
+	for (const struct carton_choice *c = signal_names; c->name; c++)
+		if (strcmp(c->name + 3, name) == 0)
+			return (int)c->value;
+	if (strncmp(name, "RTM", 3) != 0 || strlen(name) < 5)
+		return 0;
+	n = strtol(name + 5, &end, 10);
+	if (*end || (name[5] && (name[6] < '0' || name[6] > '9')))
+		return 0;
+	if (strncmp(name, "RTMIN", 5) == 0 && name[5] != '-' && n <= SIGRTMAX - SIGRTMIN)
+		return SIGRTMIN + (int)n;
+	if (strncmp(name, "RTMAX", 5) == 0 && name[5] != '+' && n >= SIGRTMIN - SIGRTMAX)
+		return SIGRTMAX + (int)n;
+	return 0;
+}
+
+void carton_push_signal(lua_State *L, int number)
+{
+	if (number == SIGRTMIN)
+		lua_pushliteral(L, "SIGRTMIN");
+	else if (number > SIGRTMIN && number <= SIGRTMAX)
+		lua_pushfstring(L, "SIGRTMIN+%d", number - SIGRTMIN);
+	else
+		lua_pushstring(L, carton_name_of(signal_names, (unsigned long)number));
 }
 
 const char *carton_call_word(uint32_t call)

@@ -109,7 +109,7 @@ static void push_status(lua_State *L, const struct carton_process *p)
 	} else {
 		lua_pushinteger(L, 128 + p->status);
 		lua_setfield(L, -2, "code");
-		lua_pushstring(L, carton_name_of(carton_signal_names, (unsigned long)p->status));
+		carton_push_signal(L, p->status);
 		lua_setfield(L, -2, "signal");
 		lua_pushboolean(L, p->code == CLD_DUMPED);
 		lua_setfield(L, -2, "core_dumped");
@@ -162,13 +162,12 @@ static int process_wait(lua_State *L)
 
 static int to_signal(lua_State *L, int arg)
 {
+	int number;
+
 	if (lua_isinteger(L, arg))
 		return (int)lua_tointeger(L, arg);
-	for (const struct carton_choice *c = carton_signal_names; c->name; c++)
-		if (strcmp(c->name, luaL_checkstring(L, arg)) == 0 ||
-		    strcmp(c->name + 3, lua_tostring(L, arg)) == 0)
-			return (int)c->value;
-	return luaL_argerror(L, arg, "unknown signal");
+	number = carton_signal_number(luaL_checkstring(L, arg));
+	return number ? number : luaL_argerror(L, arg, "unknown signal");
 }
 
 /***
@@ -439,13 +438,12 @@ static int exec_signal_number(lua_State *L)
 Tell a signal's name.
 @function signal_name
 @tparam int number
-@treturn ?string `"SIGTERM"`; nil for one without a name, as the real-time ones
+@treturn ?string `"SIGTERM"`, `"SIGRTMIN+3"`; nil for one without a name
 @see signal(7)
 */
 static int exec_signal_name(lua_State *L)
 {
-	lua_pushstring(L,
-	               carton_name_of(carton_signal_names, (unsigned long)luaL_checkinteger(L, 1)));
+	carton_push_signal(L, (int)luaL_checkinteger(L, 1));
 	return 1;
 }
 

@@ -55,6 +55,12 @@ static bool is_missing(const char *path)
 	return fd == -ENOENT || fd == -ENOTDIR;
 }
 
+/* What ends the name of an interpreter, see load_script() of the kernel: '\r' is a part of it. */
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n';
+}
+
 /* "#! /bin/sh -e": is the interpreter there? */
 static void look_at_script(struct carton_report *report, char *line, long length)
 {
@@ -62,7 +68,7 @@ static void look_at_script(struct carton_report *report, char *line, long length
 
 	while (begin < length && (line[begin] == ' ' || line[begin] == '\t'))
 		begin++;
-	for (end = begin; end < length && line[end] > ' '; end++)
+	for (end = begin; end < length && line[end] && !is_blank(line[end]); end++)
 		;
 	line[end] = '\0';
 	if (end > begin && is_missing(line + begin)) {

@@ -67,7 +67,6 @@ struct stat;
 	X(KEYCTL, "keyctl")                                                                        \
 	X(GETRANDOM, "getrandom")                                                                  \
 	X(SECCOMP, "seccomp")                                                                      \
-	X(SIGACTION, "rt_sigaction")                                                               \
 	X(SIGPROCMASK, "rt_sigprocmask")                                                           \
 	X(SOCKET, "socket")                                                                        \
 	X(SEND, "sendmsg")                                                                         \

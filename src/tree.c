@@ -374,6 +374,10 @@ int carton_mount_device(struct carton_context *ctx, const void *fields)
 	ctx->dir_usable = true;
 	r = carton_create(ctx, SYS_mknodat, parent, (long)last, type | mode,
 	                  (long)makedev((unsigned int)wanted_major, (unsigned int)wanted_minor));
+	if (r == -EEXIST && sys_fstatat(parent, last, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    is_device(&st, type, wanted_major, wanted_minor) &&
+	    (f->mode == CARTON_NO_MODE || (st.st_mode & 07777) == f->mode))
+		return 0; /* /dev/null, that every container has */
 	if (r < 0)
 		return carton_fail(ctx, CARTON_CALL_MKNOD, r);
 	/* what was made may have been swapped for something else since */

@@ -190,6 +190,9 @@ end
 function by_code.ENOENT(err)
   if err.step == "exec.exec" then
     if err.call == "interpreter is missing" then
+      if (err.text or ""):find("\r", 1, true) then
+        return "the program's first line ends as lines of Windows do: sed -i 's/\\r$//' removes that"
+      end
       return "the program's first line names an interpreter that is not in this root"
     elseif (err.call or ""):find("ELF interpreter", 1, true) then
       return "the program is there, but the loader that it needs is not in this root: "
