@@ -96,6 +96,35 @@ describe("the guard #root", function()
     assert.equal(second, guard_of(own))
     assert.is_true(c:is_running())
   end)
+  it("takes hundreds that come at once, and ends them all with their owner", function()
+    local path = helper.write(helper.tmpdir() .. "/recipe.lua", [[
+      local exec = require("carton").exec
+      local all = {}
+      for i = 1, 300 do -- more than it takes in at a time
+        all[i] = exec.spawn { steps = { { "exec.descriptors", fds = { exec.null(), exec.null(), exec.null() } },
+          { "exec.exec", args = { "/bin/sleep", "60" } } } }
+        exec.guard(all[i])
+      end
+      for _, process in ipairs(all) do
+        io.write(process:pid(), " ")
+      end
+      io.flush()
+      exec.open_process(require("carton").host.pid()):kill("SIGKILL")
+    ]])
+    local said, pids = helper.carton(path), {}
+    for pid in said.stdout:gmatch("%d+") do
+      pids[#pids + 1] = pid
+    end
+    assert.equal(300, #pids, said.stderr)
+    assert.is_true(helper.eventually(function()
+      for _, pid in ipairs(pids) do
+        if posix.access("/proc/" .. pid) and not helper.read("/proc/" .. pid .. "/stat"):find(") Z ", 1, true) then
+          return false
+        end
+      end
+      return true
+    end))
+  end)
   it("says what is in its way when files may not become large, and goes on where they may", function()
     local function limited(limit, ...)
       return helper.run { "prlimit", "--fsize=" .. limit, helper.program, "run", "-T", helper.rootfs(), "sh", "-c",

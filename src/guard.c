@@ -112,7 +112,7 @@ static int start_guard(void)
 		return owner;
 	start.image = carton_open_image();
 	r = start.image < 0 ? start.image : 0;
-	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
 	start.fds[0] = pair[1];
 	start.fds[1] = owner;

@@ -15,6 +15,8 @@
 #include "util.h"
 
 #define ROUNDS     1000
+#define EVENTS     64
+#define REST       20000000 /* nanoseconds */
 #define GROUPS_FEW 16
 
 static int highest; /* descriptor that was ever received */
@@ -177,10 +179,20 @@ static void close_others(int a, int b)
 	sys_call(SYS_close_range, high + 1, ~0U, 0);
 }
 
+/* Let more come together, as to be woken for each process costs a launch 4 %; what comes meanwhile
+ * waits in the socket. Only the end of the owner does not wait. */
+static void rest(void)
+{
+	struct pollfd fd = {.fd = owner, .events = POLLIN};
+	struct timespec time = {.tv_nsec = REST};
+
+	sys_call(SYS_ppoll, &fd, 1, &time, NULL, 8);
+}
+
 _Noreturn void carton_guard_run(int socket, int pidfd)
 {
 	struct rlimit files;
-	struct epoll_event events[16];
+	struct epoll_event events[EVENTS];
 	int epoll;
 
 	owner = pidfd;
@@ -202,7 +214,11 @@ _Noreturn void carton_guard_run(int socket, int pidfd)
 		for (long i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 
-			if (fd == owner || (fd == socket && receive(epoll, socket) >= 0))
+			int r = fd == socket ? 1 : -1;
+
+			while (r > 0)
+				r = receive(epoll, socket);
+			if (fd == owner || r == 0)
 				continue;
 			forget(epoll, fd);
 			held -= fd != socket;
@@ -215,5 +231,6 @@ _Noreturn void carton_guard_run(int socket, int pidfd)
 					;
 				end_all();
 			}
+		rest();
 	}
 }

@@ -198,13 +198,14 @@ end
 local ADAPTED <const> = { ["mount.device"] = true, ["mount.devpts"] = true, ["mount.mqueue"] = true,
   ["mount.overlay"] = true, ["mount.proc"] = true, ["mount.sysfs"] = true }
 
--- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise.
-local function adapt(step, facts)
+-- Steps that the kernel refuses in a user namespace, or for what is shared with the host, done otherwise. The devices
+-- of the usual system are made on its own /dev.
+local function adapt(step, facts, on_own_dev)
   local name, changed = step[1], nil
   if not ADAPTED[name] then
     return step
   elseif name == "mount.device" and step.bind == nil
-    and (in_userns(facts) or facts.binds_nodes or not is_fresh(step.path, facts)) then
+    and (in_userns(facts) or facts.binds_nodes or not (on_own_dev or is_fresh(step.path, facts))) then
     changed = { bind = true } -- mknod(2) is refused there, or makes what nobody can open
   elseif not in_userns(facts) then
     if name == "mount.devpts" and step.gid == nil then
@@ -414,22 +415,20 @@ local function system_key(fields, facts)
 end
 
 -- Add the usual system to the root of a container that starts: steps that are made once, and that a launch only reads.
-local function add_system(steps, take, fields, facts)
-  local rootfs, key, mounted = require("carton.rootfs"), system_key(fields, facts), facts.mounted
+local function add_system(steps, place, fields, facts)
+  local key, mounted = system_key(fields, facts), facts.mounted
   local system = systems[key]
   if system then
     table.move(system.steps, 1, #system.steps, #steps + 1, steps)
     table.move(system.mounted, 1, #system.mounted, #mounted + 1, mounted)
   else
     local first, uppermost = #steps + 1, #mounted + 1
-    for _, step in ipairs(rootfs.system { mask = false }) do
-      take(step)
+    for _, step in ipairs(require("carton.rootfs").system { mask = false }) do
+      place(step, true)
     end
     systems[key] = { steps = table.move(steps, first, #steps, 1, {}),
       mounted = table.move(mounted, uppermost, #mounted, 1, {}) }
   end
-  take { "mount.mask", paths = rootfs.masked } -- which a recipe may have changed
-  take { "mount.readonly", paths = rootfs.readonly }
 end
 
 -- Gives the step that masks what is mounted; it comes last.
@@ -458,22 +457,25 @@ local function add_root(plan, fields, facts)
     end
     plan[#plan + 1] = step
   end
-  local function take(step)
-    if not collected.take(step) then
-      add(adapt(walls.harden(step), facts))
-    end
-    if readonly and walls.brings_mounts(step) then -- others are as their steps say
-      add { "mount.setattr", target = "/", below = true, options = { "ro" } }
-    end
+  local function place(step, of_system)
+    add(adapt(step, facts, of_system))
     if step[1] == "mount.sysfs" and facts.shows_cgroup then -- programs ask there what they may use
       add { "mount.cgroup", target = step.target .. "/fs/cgroup",
         options = { "nosuid", "nodev", "noexec", not fields.delegate and "ro" or nil } }
     end
   end
   for i, step in ipairs(steps) do
-    take(step)
-    if is_usual and i == #list then
-      add_system(plan, take, fields, facts)
+    if not collected.take(step) then
+      place(walls.harden(step))
+    end
+    if readonly and walls.brings_mounts(step) then -- others are as their steps say
+      add { "mount.setattr", target = "/", below = true, options = { "ro" } }
+    end
+    if is_usual and i == #list then -- hardened as it is, and what it masks is collected
+      local rootfs = require("carton.rootfs")
+      add_system(plan, place, fields, facts)
+      collected.take { "mount.mask", paths = rootfs.masked } -- which a recipe may have changed
+      collected.take { "mount.readonly", paths = rootfs.readonly }
     end
   end
   for _, device in ipairs(fields.devices or {}) do

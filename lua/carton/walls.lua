@@ -57,7 +57,7 @@ end
 -- A sysfs has the same everywhere, but for network devices. To look in a new one for what the host's lacks takes longer
 -- than to mask what is there; all processors have the same as the first.
 local function is_absent(path)
-  if not path:find("^/sys/.") then
+  if path:sub(1, 5) ~= "/sys/" or path == "/sys/" then
     return false
   end
   local sample = path:find("*", 1, true) and path:gsub("/cpu%*", "/cpu0") or path
@@ -98,11 +98,12 @@ function walls.new()
         there[#there + 1] = path
       end
     end
-    for _, path in ipairs(readonly) do
-      if not (is_writable and path == "/sys") then -- a step says so
+    for _, path in ipairs(is_writable and readonly or {}) do
+      if path ~= "/sys" then -- a step says so
         rest[#rest + 1] = path
       end
     end
+    rest = is_writable and rest or readonly
     return #there + #rest > 0 and { "mount.protect", masked = there, readonly = rest } or nil
   end
   return collected

@@ -164,17 +164,21 @@ local function landlock_of(list)
 end
 
 local function layout(rootfs, values)
-  local layouts = require("carton.rootfs")
   local fields = { nestable = values.nestable, readonly = values.read_only }
   if values.bare then
     fields.system = false
   end
-  if rootfs == "host" and (values.overlay or values.lower) then
+  local is_overlay = values.overlay or values.lower
+  if rootfs ~= "host" and not is_overlay and next(fields) == nil then
+    return rootfs -- whose steps are made faster
+  end
+  local layouts = require("carton.rootfs")
+  if rootfs == "host" and is_overlay then
     fail("options '--overlay' and '--lower' go with a directory, not with 'host'")
   elseif rootfs == "host" then
     return layouts.host { network = values.share_net, nestable = values.nestable,
       system = fields.system }
-  elseif values.overlay or values.lower then
+  elseif is_overlay then
     fields.lower = { rootfs, table.unpack(values.lower or {}) }
     return layouts.overlay(fields)
   end
@@ -184,6 +188,9 @@ end
 
 -- Options of two kinds have no order: what is mounted on /a comes before what is mounted below it.
 local function mounts_of(values)
+  if not (values.mount or values.tmpfs) then
+    return nil
+  end
   local mounts = require("carton.mounts")
   local list, place_of, taken = {}, {}, {}
   local function add(mount)
