@@ -120,8 +120,20 @@ describe("container: ends #userns", function()
     local status = shell("exit 3")
     assert.same({ 3, "exited" }, { status.code, status.cause })
     assert.is_true(status.usage.maxrss > 0)
-    status = shell("kill -KILL $$", { init = true })
+    status = shell("exit 137")
     assert.same({ 137, "exited" }, { status.code, status.cause })
+  end)
+  it("are told below init as without: by which signal, and whether it left a core", function()
+    for name, script in pairs { SIGKILL = "kill -KILL $$", SIGTERM = "kill -TERM $$", SIGRTMIN = "kill -34 $$" } do
+      local status = shell(script, { init = true })
+      assert.same({ "signalled", name, 128 + carton.exec.signal_number(name) },
+        { status.cause, status.signal, status.code })
+    end
+    for _, code in ipairs { 9, 137, 143, 255 } do
+      local status = shell("exit " .. code, { init = true })
+      assert.same({ code, "exited" }, { status.code, status.cause })
+      assert.is_nil(status.signal)
+    end
   end)
   it("come by time-out, also of a program that ignores signals", function()
     local before = helper.world()
@@ -177,7 +189,7 @@ describe("container: ends #userns", function()
         os.exit(4)]] } }, "SIGTERM"))
   end)
   it("are passed on by init", function()
-    assert.same({ 143, "exited", "ready\n" }, told({ rootfs = helper.rootfs(), init = true, args = { "sh", "-c",
+    assert.same({ 143, "signalled", "ready\n" }, told({ rootfs = helper.rootfs(), init = true, args = { "sh", "-c",
       "echo ready; exec sleep 60" } }, "SIGTERM"))
   end)
   it("wait has a time-out and says nothing when it is up", function()

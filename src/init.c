@@ -8,6 +8,7 @@
 
 #include <asm/ioctls.h>
 #include <linux/errno.h>
+#include <linux/prctl.h>
 #include <linux/wait.h>
 #include <stdbool.h>
 
@@ -108,6 +109,16 @@ static bool is_called(const char *name, const char *own)
 	return *own == *name;
 }
 
+/* No exit code says that it was a signal, and no signal can end the first of a pid namespace: but
+ * our name is read when we have ended. */
+static void tell_signal(unsigned int status)
+{
+	char name[16] = CARTON_INIT_ENDED;
+
+	*put_number(name + sizeof(CARTON_INIT_ENDED) - 1, status) = '\0';
+	sys_prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0);
+}
+
 /* Take in all who have ended, ours and those whose parents left them; exit with our own. */
 static void reap(int program)
 {
@@ -124,6 +135,7 @@ static void reap(int program)
 			continue;
 		if ((status & 0x7f) == 0)
 			sys_exit((status >> 8) & 0xff);
+		tell_signal(status & 0xff);
 		sys_exit(128 + (status & 0x7f));
 	}
 }

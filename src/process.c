@@ -6,8 +6,10 @@ Processes as pidfds: wait, signal, how they ended.
 #include "process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,6 +18,7 @@ Processes as pidfds: wait, signal, how they ended.
 #include "error.h"
 #include "guard.h"
 #include "names.h"
+#include "step.h"
 #include "sys.h"
 
 struct carton_process *carton_newprocess(lua_State *L)
@@ -32,25 +35,55 @@ struct carton_process *carton_checkprocess(lua_State *L, int arg)
 	return p;
 }
 
+/* The signal that ended the program below our init, as its wait status: 0x80 is for a core. 0 when
+ * it was none, or /proc does not tell. The pid is its own until it is reaped. */
+static int ended_below_init(pid_t pid, int code)
+{
+	char path[40], name[24] = "";
+	int fd, status = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, name, sizeof(name) - 1) < 0 ||
+	    sscanf(name, CARTON_INIT_ENDED "%d", &status) != 1 || (status & 0x7f) != code - 128)
+		status = 0;
+	close(fd);
+	return status;
+}
+
+/* 1: info tells of its end, 0: it has not ended, -errno. */
+static int wait_for(struct carton_process *p, siginfo_t *info, bool block, int flags)
+{
+	long r;
+
+	memset(info, 0, sizeof(*info));
+	do
+		r = sys_call(SYS_waitid, CARTON_P_PIDFD, p->handle.fd, info,
+		             WEXITED | flags | (block ? 0 : WNOHANG), &p->usage);
+	while (r == -EINTR);
+	return r < 0 ? (int)r : info->si_pid != 0;
+}
+
 int carton_reap(struct carton_process *p, bool block)
 {
 	siginfo_t info;
-	long r;
+	int r, below = 0;
 
 	if (p->ended)
 		return 1;
-	memset(&info, 0, sizeof(info));
-	do
-		r = sys_call(SYS_waitid, CARTON_P_PIDFD, p->handle.fd, &info,
-		             WEXITED | (block ? 0 : WNOHANG), &p->usage);
-	while (r == -EINTR);
-	if (r < 0)
-		return (int)r;
-	if (info.si_pid == 0)
-		return 0;
+	r = wait_for(p, &info, block, p->below_init ? WNOWAIT : 0);
+	if (r > 0 && p->below_init) {
+		if (info.si_code == CLD_EXITED && info.si_status > 128)
+			below = ended_below_init(p->pid, info.si_status);
+		r = wait_for(p, &info, false, 0);
+	}
+	if (r <= 0)
+		return r;
 	p->ended = true;
-	p->code = info.si_code;
-	p->status = info.si_status;
+	p->code = !below ? info.si_code : below & 0x80 ? CLD_DUMPED : CLD_KILLED;
+	p->status = below ? below & 0x7f : info.si_status;
 	return 1;
 }
 

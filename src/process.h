@@ -14,6 +14,7 @@
 struct carton_process {
 	struct carton_handle handle; /* a pidfd */
 	pid_t pid;                   /* as our pid namespace numbers it */
+	bool below_init;             /* it is the built-in init of the program */
 	bool ended;                  /* reaped: what follows is known */
 	int code;                    /* CLD_EXITED, CLD_KILLED, CLD_DUMPED */
 	int status;                  /* exit code or signal */

@@ -377,6 +377,7 @@ static bool launch(lua_State *L, struct launch *l, bool watched)
 	lua_toclose(L, lua_gettop(L));
 	s->process = carton_newprocess(L);
 	process = lua_gettop(L);
+	s->process->below_init = plan->image >= 0 && !needs.shield;
 	lua_pushvalue(L, process); /* alive as long as what undoes the launch */
 	lua_setiuservalue(L, process - 1, 1);
 	lua_pushvalue(L, l->arena->anchor);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define CARTON_EXIT_SETUP 125
+#define CARTON_INIT_ENDED "ended by " /* the name of an init whose program a signal has ended */
 #define CARTON_WANTED     (-2) /* a shield, by whatever means the parent chooses */
 #define CARTON_UNSET      (-1) /* an integer field that was not given */
 #define CARTON_NO_MODE    UINT32_MAX

@@ -426,6 +426,13 @@ function methods:stats()
   return stats
 end
 
+--- Tell how many processes in it the kernel has killed for want of memory.
+-- @function group:oom_kills
+-- @treturn int
+function methods:oom_kills()
+  return pairs_in(self:read("memory.events")).oom_kill or 0
+end
+
 --- Be told when processes in it are held up. A container that was started with limits has its group in `c.group`.
 -- @function group:on_pressure
 -- @tparam loop loop of `carton.loop`

@@ -301,6 +301,7 @@ function methods:start()
   end
   self:close() -- what is left of the run before
   self.status, self.timed_out, self.asked, self.held, self.overdue = nil, nil, nil, nil, nil
+  self.killed, self.oom_elsewhere = nil, nil
   launch(self, function(prepared, opened)
     return compile.plan(self.fields, {
       fds = prepared.fds,
@@ -358,7 +359,8 @@ function methods:exec(fields)
   for key, value in pairs(fields) do
     copy[key] = value
   end
-  local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = home }, meta)
+  local child = setmetatable({ fields = copy, name = self.name, streams = {}, parent = home,
+    oom_before = home.group and home.group:oom_kills() }, meta)
   local ok, err = pcall(launch, child, function(prepared, opened)
     return compile.exec(copy, home, { fds = prepared.fds, group = home.group, null = function()
       opened[#opened + 1] = core.exec.null()
@@ -377,10 +379,24 @@ end
 -- @tparam[opt] number timeout seconds
 -- @treturn ?table `{ code =, cause = "exited" | "signalled" | "timeout" | "oom", signal =, core_dumped =, usage =,
 --   stdout =, stderr =, truncated = (`{ stdout = true }` when there was more than is kept),
---   stats = (with limits, as of `stats`) }`, nil when time is up first
+--   stats = (with limits, as of `stats`) }`, nil when time is up first. `oom`: the kernel killed this program for want
+--   of memory; the end of another process in it, the code 137 and a kill of the caller's own are none
 function methods:wait(timeout)
   local _, status = require("carton.wait").any({ self }, timeout)
   return status
+end
+
+-- How many processes the kernel has killed for want of memory since a program was started: it counts those of a group,
+-- and says nothing of who they were. What was counted while the first program went on was not its end.
+local function count_oom(c, status)
+  local home = c.parent
+  if not home then
+    return (status.stats and status.stats.memory.oom_kill or 0) - (c.oom_elsewhere or 0)
+  elseif not (c.oom_before and home.group and home.process and home.process:is_alive()) then
+    return 0
+  end
+  home.oom_elsewhere = home.group:oom_kills()
+  return home.oom_elsewhere - c.oom_before
 end
 
 -- What is left to do when the process has ended; `carton.wait` calls it.
@@ -393,10 +409,11 @@ function methods:finish()
   local captured, truncated = require("carton.stdio").drain(self.streams)
   status.stdout, status.stderr, status.truncated = captured.stdout, captured.stderr, truncated
   status.stats = leave_group(self)
+  local killed_for_memory = count_oom(self, status) > 0
   if self.timed_out then
     status.cause = "timeout"
-  elseif status.stats and (status.stats.memory.oom_kill or 0) > 0 and status.code == 137 then
-    status.cause = "oom" -- which the kernel says, not the number
+  elseif killed_for_memory and status.signal == "SIGKILL" and not self.killed then
+    status.cause = "oom"
   elseif self.asked and status.signal == "SIGKILL" then
     status.signal = self.asked
     status.code = 128 + core.exec.signal_number(self.asked)
@@ -460,6 +477,7 @@ function methods:kill(signal)
     self.asked, signal = signal, "SIGKILL"
   end
   if signal == "SIGKILL" then -- whoever waits for it is told when it does not end
+    self.killed = true
     self.overdue = self.overdue or core.host.monotonic() + require("carton.wait").grace
   end
   local sent = self.process:kill(signal)
