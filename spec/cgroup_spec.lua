@@ -377,6 +377,36 @@ describe("cgroup v2 #cgroup2", function()
     assert.is_true(remount("nsdelegate"))
     assert(ok, err)
   end)
+  it("keeps its flags when it is mounted in the first cgroup namespace once more", function()
+    local mount = carton.mount
+    local function flags()
+      for _, each in ipairs(mount.list()) do
+        if each.target == "/sys/fs/cgroup" then
+          return each.data
+        end
+      end
+    end
+    local before = flags()
+    assert.matches("nsdelegate", before)
+    helper.isolated(function()
+      for _, data in ipairs { false, { memory_localevents = true } } do
+        local place = helper.tmpdir()
+        mount.cgroup { target = place, data = data or nil }
+        mount.filesystem { type = "cgroup2", target = place }
+      end
+    end)
+    assert.matches("nsdelegate", flags())
+    assert.matches("memory_localevents", flags())
+    assert.equal(0, helper.run({ "mount", "-o", "remount,nsdelegate", "cgroup2", "/sys/fs/cgroup" }).code)
+    assert.equal(before, flags())
+    helper.isolated(function() -- nothing tells them
+      mount.unmount { target = "/sys/fs/cgroup", detach = true }
+      local err = helper.raises_code("EPERM", mount.cgroup, { target = helper.tmpdir() })
+      assert.matches("use a new cgroup namespace", tostring(err))
+      mount.cgroup { target = helper.tmpdir(), data = { nsdelegate = true } }
+    end)
+    assert.equal(before, flags())
+  end)
   it("runs further programs in it, and removes it, however deep it was divided", function()
     local result = helper.run { "prlimit", "--nofile=60", helper.program, "-e", [[
       local carton = require "carton"

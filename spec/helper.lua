@@ -160,6 +160,13 @@ function helper.output(command, fields)
   return (status.stdout:gsub("\n$", ""))
 end
 
+--- Tell whether the kernel is at least of this version, for what older ones are known to lack.
+function helper.kernel_is(major, minor)
+  local a, b = core.host.uname().release:match("^(%d+)%.(%d+)")
+  a, b = tonumber(a), tonumber(b)
+  return a > major or (a == major and b >= minor)
+end
+
 --- Run a program of the host; gives code, stdout, stderr.
 function helper.run(args, options)
   options = options or {}

@@ -50,7 +50,8 @@ Make a part of the tree visible at another place.
 @function bind
 @tparam table fields
 @tparam[opt] string fields.source path on the host (of the calling process); this or `tree`
-@tparam[opt] tree fields.tree a handle, of which a copy is bound (of a detached one: Linux 6.15)
+@tparam[opt] tree fields.tree a handle, of which a copy is bound; one of `create` can be bound
+only once before Linux 6.15
 @tparam string fields.target path inside the root file system
 @tparam[opt=false] boolean fields.recursive with all that is mounted below the source
 @tparam[opt=true] boolean fields.create make a missing target
@@ -190,9 +191,11 @@ Mount the POSIX message queues of the caller's ipc namespace.
 const struct carton_field carton_mqueue_fields[] = {CONSTANT("mqueue"), FILESYSTEM("true"), END};
 
 /***
-Mount the cgroup v2 tree as the caller's cgroup namespace sees it.
+Mount the cgroup v2 tree as the caller's cgroup namespace sees it. In the first one, where flags
+such as nsdelegate are those of the whole machine, what is set stays set.
 @function cgroup
 @tparam table fields `target`, `options`, `create`, `nofollow` (true), `data`
+@raise `carton.error`: `EPERM` no mount of it is seen there that would tell its flags
 @see cgroups(7)
 */
 const struct carton_field carton_cgroup_fields[] = {

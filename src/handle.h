@@ -23,6 +23,7 @@ struct carton_handle {
 struct carton_tree {
 	struct carton_handle handle;
 	int source; /* O_PATH, or -1 */
+	bool lent;  /* the tree itself was given away in place of a copy */
 	bool recursive;
 	unsigned long long set, clear; /* MOUNT_ATTR_* */
 };

@@ -51,7 +51,7 @@ static int tree_close(lua_State *L)
 
 /* A copy for one more place, made here in the parent: a tree that is attached nowhere can be copied
  * only in the mount namespace that it came from. */
-static long copy_tree(const struct carton_tree *tree)
+static long copy_tree(struct carton_tree *tree)
 {
 	unsigned int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
 	struct mount_attr attr = {
@@ -59,6 +59,10 @@ static long copy_tree(const struct carton_tree *tree)
 	long fd = sys_open_tree(tree->handle.fd, "", flags | AT_RECURSIVE);
 	long r;
 
+	if (fd == -EINVAL && tree->source < 0 && !tree->lent) { /* then itself, but once */
+		tree->lent = true;
+		return sys_fcntl(tree->handle.fd, F_DUPFD_CLOEXEC, 3);
+	}
 	if (fd != -EINVAL || tree->source < 0)
 		return fd;
 	fd = sys_open_tree(tree->source, "", flags | (tree->recursive ? AT_RECURSIVE : 0));

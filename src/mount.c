@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mount trees: bind, file systems, overlay, attributes, propagation, move, pivot_root. */
+/* Mount trees: bind, attach, attributes, propagation, move, unmount. */
 #include "step.h"
 
 #include <errno.h>
@@ -12,8 +12,6 @@
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State
 
-#define FSCONFIG_LIMIT 255 /* bytes of a string parameter: fsconfig(2) copies 256 */
-
 static bool is_root(const char *target)
 {
 	while (*target == '/')
@@ -21,7 +19,7 @@ static bool is_root(const char *target)
 	return *target == '\0';
 }
 
-static int open_flags(bool create, bool directory, bool nofollow)
+int carton_place_flags(bool create, bool directory, bool nofollow)
 {
 	int flags = nofollow ? CARTON_OPEN_NOFOLLOW : 0;
 
@@ -97,8 +95,7 @@ static int open_place(struct carton_context *ctx, const char *target, int flags)
 	return r < 0 ? (int)r : fd;
 }
 
-/* Attach a tree inside the root. On "/" it becomes what later targets are resolved in. */
-static int attach(struct carton_context *ctx, int tree, const char *target, int flags)
+int carton_attach(struct carton_context *ctx, int tree, const char *target, int flags)
 {
 	long r;
 	int to;
@@ -116,10 +113,9 @@ static int attach(struct carton_context *ctx, int tree, const char *target, int 
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, r) : 0;
 }
 
-/* attach() and give the descriptor up, unless it has become the root. */
-static int attach_close(struct carton_context *ctx, int tree, const char *target, int flags)
+int carton_attach_close(struct carton_context *ctx, int tree, const char *target, int flags)
 {
-	int r = attach(ctx, tree, target, flags);
+	int r = carton_attach(ctx, tree, target, flags);
 
 	if (ctx->root != tree)
 		sys_close(tree);
@@ -178,9 +174,9 @@ int carton_mount_bind(struct carton_context *ctx, const void *fields)
 		sys_close((int)tree);
 		return r;
 	}
-	return attach_close(
+	return carton_attach_close(
 		ctx, (int)tree, f->target,
-		open_flags(f->create, f->create && is_directory((int)tree), f->nofollow));
+		carton_place_flags(f->create, f->create && is_directory((int)tree), f->nofollow));
 }
 
 int carton_mount_attach(struct carton_context *ctx, const void *fields)
@@ -190,81 +186,9 @@ int carton_mount_attach(struct carton_context *ctx, const void *fields)
 
 	if (tree < 0)
 		return carton_fail(ctx, CARTON_CALL_DUP, tree);
-	return attach_close(ctx, (int)tree, f->target,
-	                    open_flags(f->create, is_directory((int)tree), f->nofollow));
-}
-
-/* The kernel's own words about a file system that did not come to be: "e tmpfs: Bad value ...". */
-static void tell_log(struct carton_context *ctx, int fs)
-{
-	char line[sizeof(ctx->report.text)];
-	long n = sys_read(fs, line, sizeof(line) - 1);
-
-	if (n <= 0)
-		return;
-	while (n > 0 && line[n - 1] == '\n')
-		n--;
-	line[n] = '\0';
-	carton_tell(ctx, n > 2 && line[1] == ' ' ? line + 2 : line);
-}
-
-static int configure(struct carton_context *ctx, int fs, const char *key, const char *value)
-{
-	long r = value ? sys_fsconfig(fs, FSCONFIG_SET_STRING, key, value, 0)
-	               : sys_fsconfig(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
-
-	if (r < 0) {
-		carton_tell(ctx, key);
-		tell_log(ctx, fs);
-		return carton_fail(ctx, CARTON_CALL_FSCONFIG, r);
-	}
-	return 0;
-}
-
-static int configure_all(struct carton_context *ctx, int fs, const struct carton_options *data)
-{
-	int r = 0;
-
-	for (uint32_t i = 0; i < data->count && r == 0; i++)
-		r = configure(ctx, fs, data->items[i].key, data->items[i].value);
-	return r;
-}
-
-/* From a configured context to a detached mount; the context is closed either way. */
-static int create_mount(struct carton_context *ctx, int fs, uint64_t attributes)
-{
-	long r = sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-	enum carton_call call = CARTON_CALL_FSCONFIG;
-
-	if (r == 0) {
-		call = CARTON_CALL_FSMOUNT;
-		r = sys_fsmount(fs, (unsigned int)attributes);
-	}
-	if (r < 0) {
-		tell_log(ctx, fs);
-		carton_fail(ctx, call, r);
-	}
-	sys_close(fs);
-	return (int)r;
-}
-
-int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *f)
-{
-	long fs = sys_fsopen(f->type);
-	int r;
-
-	if (fs < 0) {
-		carton_tell(ctx, f->type);
-		return carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
-	}
-	r = configure(ctx, (int)fs, "source", f->source ? f->source : f->type);
-	if (r == 0)
-		r = configure_all(ctx, (int)fs, &f->data);
-	if (r < 0) {
-		sys_close((int)fs);
-		return r;
-	}
-	return create_mount(ctx, (int)fs, f->options.set);
+	return carton_attach_close(
+		ctx, (int)tree, f->target,
+		carton_place_flags(f->create, is_directory((int)tree), f->nofollow));
 }
 
 int carton_mount_filesystem(struct carton_context *ctx, const void *fields)
@@ -274,177 +198,8 @@ int carton_mount_filesystem(struct carton_context *ctx, const void *fields)
 
 	if (tree < 0)
 		return tree;
-	return attach_close(ctx, tree, f->target, open_flags(f->create, true, f->nofollow));
-}
-
-/* Older kernels (before 6.7) take all layers in one string, with ':' and '\' escaped. */
-static int configure_lower_string(struct carton_context *ctx, int fs,
-                                  const struct carton_strings *lower)
-{
-	char all[FSCONFIG_LIMIT + 1];
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < lower->count; i++) {
-		if (i > 0 && n < FSCONFIG_LIMIT)
-			all[n++] = ':';
-		for (const char *c = lower->items[i]; *c; c++) {
-			if (n + 2 > FSCONFIG_LIMIT)
-				return carton_fail(ctx, CARTON_CALL_FSCONFIG, -E2BIG);
-			if (*c == ':' || *c == '\\')
-				all[n++] = '\\';
-			all[n++] = *c;
-		}
-	}
-	all[n] = '\0';
-	return configure(ctx, fs, "lowerdir", all);
-}
-
-static int configure_lower(struct carton_context *ctx, int fs, const struct carton_strings *lower)
-{
-	for (uint32_t i = 0; i < lower->count; i++) {
-		const char *layer = lower->items[i];
-		long r;
-
-		if (strlen(layer) > FSCONFIG_LIMIT) { /* by descriptor: Linux 6.13 */
-			long fd = sys_openat(AT_FDCWD, layer, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-
-			carton_tell(ctx, layer);
-			if (fd < 0)
-				return carton_fail(ctx, CARTON_CALL_OPEN, fd);
-			r = sys_fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, (int)fd);
-			sys_close((int)fd);
-		} else {
-			r = sys_fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", layer, 0);
-		}
-		if (r == -EINVAL && i == 0)
-			return configure_lower_string(ctx, fs, lower);
-		if (r < 0) {
-			carton_tell(ctx, layer);
-			return carton_fail(ctx, CARTON_CALL_FSCONFIG, r);
-		}
-	}
-	return 0;
-}
-
-/* A tmpfs on the target with the directories upper and work; the overlay comes on top of it.
- * The root of an overlay has the upper directory's mode and owner: those of the first layer. */
-static int temporary_upper(struct carton_context *ctx, const struct step_overlay *f)
-{
-	struct carton_option size = {"size", f->size};
-	struct carton_option mode = {"mode", "0700"};
-	struct carton_option items[2] = {mode, size};
-	struct step_filesystem tmpfs = {
-		.type = "tmpfs", .data = {items, f->size ? 2 : 1}, .options = {.set = 0}};
-	struct stat st;
-	long layer, r;
-	int tree = carton_filesystem_create(ctx, &tmpfs);
-
-	if (tree < 0)
-		return tree;
-	layer = sys_openat(AT_FDCWD, f->lower.items[0], O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	if (layer < 0) {
-		carton_tell(ctx, f->lower.items[0]);
-		carton_fail(ctx, CARTON_CALL_OPEN, layer);
-		sys_close(tree);
-		return (int)layer;
-	}
-	r = sys_fstat((int)layer, &st);
-	sys_close((int)layer);
-	if (r == 0)
-		r = sys_mkdirat(tree, "work", 0700);
-	if (r == 0)
-		r = carton_create(ctx, SYS_mkdirat, tree, (long)"upper", st.st_mode & 07777, 0);
-	if (r == 0 && (st.st_uid != 0 || st.st_gid != 0)) { /* an unmapped owner stays ours */
-		r = sys_call(SYS_fchownat, tree, "upper", st.st_uid, st.st_gid,
-		             AT_SYMLINK_NOFOLLOW);
-		if (r == -EINVAL || r == -EPERM)
-			r = 0;
-	}
-	if (r < 0) {
-		sys_close(tree);
-		return carton_fail(ctx, CARTON_CALL_MKDIR, r);
-	}
-	return tree;
-}
-
-static int overlay_on(struct carton_context *ctx, const struct step_overlay *f, int fs, int upper)
-{
-	long here = -1, back, r = configure(ctx, fs, "source", "overlay");
-
-	if (r == 0)
-		r = configure_lower(ctx, fs, &f->lower);
-	if (r == 0 && upper >= 0) { /* relative to it, so that no path leads there */
-		here = sys_openat(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		r = here < 0 ? here : sys_fchdir(upper);
-		if (r < 0)
-			carton_fail(ctx, CARTON_CALL_CHDIR, r);
-		if (r == 0)
-			r = configure(ctx, fs, "upperdir", "upper");
-		if (r == 0)
-			r = configure(ctx, fs, "workdir", "work");
-	} else if (r == 0 && f->upper) {
-		r = configure(ctx, fs, "upperdir", f->upper);
-		if (r == 0)
-			r = configure(ctx, fs, "workdir", f->work ? f->work : "");
-	}
-	if (r == 0)
-		r = configure_all(ctx, fs, &f->data);
-	if (r < 0)
-		sys_close(fs);
-	else
-		r = create_mount(ctx, fs, f->options.set);
-	if (here >= 0) {
-		back = sys_fchdir((int)here);
-		sys_close((int)here);
-		if (back < 0 && r >= 0) {
-			sys_close((int)r);
-			r = carton_fail(ctx, CARTON_CALL_CHDIR, back);
-		}
-	}
-	return (int)r;
-}
-
-int carton_mount_overlay(struct carton_context *ctx, const void *fields)
-{
-	const struct step_overlay *f = fields;
-	int flags = open_flags(f->create, true, false);
-	int upper = -1, tree, r = 0;
-	long fs;
-
-	for (uint32_t i = 0; i < f->lower.count; i++) {
-		if (f->lower.items[i][0] != '/') {
-			carton_tell(ctx, f->lower.items[i]);
-			return carton_fail(ctx, CARTON_CALL_OPEN, -EINVAL);
-		}
-	}
-	if (f->temporary) {
-		upper = temporary_upper(ctx, f);
-		if (upper < 0)
-			return upper;
-		r = attach(ctx, upper, f->target, flags);
-	}
-	fs = r < 0 ? r : sys_fsopen("overlay");
-	if (fs < 0) {
-		if (r == 0)
-			carton_fail(ctx, CARTON_CALL_FSOPEN, fs);
-		if (upper >= 0 && upper != ctx->root)
-			sys_close(upper);
-		return (int)fs;
-	}
-	tree = overlay_on(ctx, f, (int)fs, upper);
-	if (tree < 0) {
-		if (upper >= 0 && upper != ctx->root)
-			sys_close(upper);
-		return tree;
-	}
-	if (upper >= 0 && upper != ctx->root) { /* resolved again, the target is the tmpfs */
-		long moved = sys_move_mount(tree, upper);
-
-		sys_close(upper);
-		sys_close(tree);
-		return moved < 0 ? carton_fail(ctx, CARTON_CALL_MOVE_MOUNT, moved) : 0;
-	}
-	return attach_close(ctx, tree, f->target, flags);
+	return carton_attach_close(ctx, tree, f->target,
+	                           carton_place_flags(f->create, true, f->nofollow));
 }
 
 /* Recursive, and then off the target again, where they were not set before. A mount has the same

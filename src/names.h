@@ -7,7 +7,7 @@
 
 extern const struct carton_choice carton_namespace_names[];   /* CLONE_NEW*, as in /proc/PID/ns */
 extern const struct carton_choice carton_propagation_names[]; /* MS_*, as in mount(8) */
-extern const struct carton_choice carton_capability_names[]; /* without CAP_ */
+extern const struct carton_choice carton_capability_names[];  /* without CAP_ */
 extern const struct carton_choice carton_rlimit_names[];
 extern const struct carton_choice carton_persona_names[];
 extern const struct carton_choice carton_policy_names[];
@@ -15,7 +15,8 @@ extern const struct carton_choice carton_ioprio_names[];
 extern const struct carton_choice carton_device_names[];
 extern const struct carton_choice carton_security_module_names[];
 
-/* The number of "SIGTERM", "TERM" or "SIGRTMIN+3", or 0; real-time ones as signal(7) counts them. */
+/* The number of "SIGTERM", "TERM" or "SIGRTMIN+3", or 0; real-time ones as signal(7) counts them.
+ */
 int carton_signal_number(const char *name);
 /* The name of a signal, pushed: nil for one that has none. */
 void carton_push_signal(struct lua_State *L, int number);

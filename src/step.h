@@ -10,8 +10,8 @@
 
 #define CARTON_EXIT_SETUP 125
 #define CARTON_INIT_ENDED "ended by " /* the name of an init whose program a signal has ended */
-#define CARTON_WANTED     (-2) /* a shield, by whatever means the parent chooses */
-#define CARTON_UNSET      (-1) /* an integer field that was not given */
+#define CARTON_WANTED     (-2)        /* a shield, by whatever means the parent chooses */
+#define CARTON_UNSET      (-1)        /* an integer field that was not given */
 #define CARTON_NO_MODE    UINT32_MAX
 #define CARTON_ARGS_SPARE 3   /* places for the init before args[0] */
 #define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
@@ -92,6 +92,7 @@ struct stat;
 	X(CHECK_TERMINAL, "belongs to no devpts file system")                                      \
 	X(CHECK_CWD, "is outside of the root file system")                                         \
 	X(CHECK_OWN, "is the file of who starts it")                                               \
+	X(CHECK_FLAGS, "its flags for the whole machine can't be told")                            \
 	X(CHECK_PARENT, "lost its parent")                                                         \
 	X(CHECK_SYNC, "was refused by the parent")                                                 \
 	X(CHECK_LANDLOCK, "the kernel's Landlock lacks a right")                                   \
@@ -544,7 +545,18 @@ struct step_landlock {
 
 /* Make the place for the new root: an O_PATH descriptor, or -errno. pivot.c */
 int carton_stage(struct carton_context *ctx);
-/* A detached mount of a file system, or -errno: mount.c. */
+/* Flags of carton_root_open for the place of a mount. */
+int carton_place_flags(bool create, bool directory, bool nofollow);
+/* Attach a tree inside the root; on "/" it becomes what later targets are resolved in. */
+int carton_attach(struct carton_context *ctx, int tree, const char *target, int flags);
+/* The same, and give the descriptor up, unless it has become the root: mount.c. */
+int carton_attach_close(struct carton_context *ctx, int tree, const char *target, int flags);
+/* Set one parameter of a file system, or a flag where value is NULL; and all of them. */
+int carton_configure(struct carton_context *ctx, int fs, const char *key, const char *value);
+int carton_configure_all(struct carton_context *ctx, int fs, const struct carton_options *data);
+/* From a configured context to a detached mount; the context is closed either way. */
+int carton_create_mount(struct carton_context *ctx, int fs, uint64_t attributes);
+/* A detached mount of a file system, or -errno: filesystem.c. */
 int carton_filesystem_create(struct carton_context *ctx, const struct step_filesystem *fields);
 
 /* Attach a copy of what one descriptor refers to on what the other does; the attributes are

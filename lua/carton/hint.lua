@@ -140,6 +140,9 @@ function by_code.EEXIST(err)
 end
 
 function by_code.E2BIG(err)
+  if err.step == "mount.overlay" then
+    return "before Linux 6.5 there is room for some 60 layers"
+  end
   return err.call == "landlock_restrict_self" and "rules can be added 16 times at most" or nil
 end
 
@@ -148,6 +151,8 @@ function by_code.EPERM(err)
     return hint.user_namespaces()
       or (host.euid() ~= 0 and "without root, a user namespace has to be among the new ones")
       or "this process lacks CAP_SYS_ADMIN: is it in a container itself? idmap = \"single\" does without"
+  elseif err.call == "its flags for the whole machine can't be told" then
+    return "no mount of cgroup2 is seen here: use a new cgroup namespace, or name the flags in `data`"
   elseif err.step == "mount.proc" or err.step == "mount.sysfs" then
     local target = is_overmounted(err.step == "mount.proc" and "/proc" or "/sys")
     return target and ("the kernel allows it only where the outer one is not masked, and %s is; "
@@ -230,9 +235,11 @@ function by_code.EINVAL(err)
     return "layers have to be directories, upper and work empty or on one file system that is no overlay"
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
+  elseif err.op == "bind" and err.path == "tree" then
+    return "a tree of mount.create can be bound only once before Linux 6.15; one of open_tree is copied anew each time"
   elseif err.step == "mount.bind" and err.call == "move_mount" then
-    local stat = host.stat(err.source)
-    return ("a directory goes on a directory, a file on a file: %s is a %s"):format(err.source, stat.type)
+    local stat = err.source and host.stat(err.source)
+    return stat and ("a directory goes on a directory, a file on a file: %s is a %s"):format(err.source, stat.type)
   end
 end
 

@@ -115,20 +115,8 @@ function dimensions.joins(c)
   return false
 end
 
---- Whether the kernel is this version or a later one.
-function dimensions.is_kernel(major, minor)
-  local its_major, its_minor = posix.uname("%r"):match("^(%d+)%.(%d+)")
-  its_major, its_minor = tonumber(its_major), tonumber(its_minor)
-  return its_major > major or (its_major == major and its_minor >= minor)
-end
-
 -- Combinations that Carton has to refuse, with what it says.
 local refusals = {
-  { "Invalid argument (EINVAL)", -- fsconfig(2) makes overlays since Linux 6.5
-    function(c)
-      local has = c.layout == "overlay" or c.layout == "layers" or c.mounts == "overlay"
-      return has and not dimensions.is_kernel(6, 5)
-    end },
   { "user: Operation not permitted", -- /proc/self/setgroups says that groups cannot be set, and is not there
     function(c)
       return not helper.is_root and has_single(c) and c.way == "exec"

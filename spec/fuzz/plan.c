@@ -11,8 +11,8 @@
 #include "values.h"
 
 static const struct carton_choice *const choices[] = {
-	carton_namespace_names, carton_capability_names, carton_signal_names, carton_rlimit_names,
-	carton_persona_names,   carton_policy_names,     carton_ioprio_names, carton_device_names};
+	carton_namespace_names, carton_capability_names, carton_rlimit_names, carton_persona_names,
+	carton_policy_names,    carton_ioprio_names,     carton_device_names};
 
 static unsigned int favourite; /* of a step: a list of names is read from one of these */
 
