@@ -99,13 +99,10 @@ describe("the guard #root", function()
   it("takes hundreds that come at once, and ends them all with their owner", function()
     local path = helper.write(helper.tmpdir() .. "/recipe.lua", [[
       local exec = require("carton").exec
-      local all = {}
-      for i = 1, 300 do -- more than it takes in at a time
-        all[i] = exec.spawn { steps = { { "exec.descriptors", fds = { exec.null(), exec.null(), exec.null() } },
+      for _ = 1, 300 do -- more than it takes in at a time
+        local process <close> = exec.spawn { steps = { { "exec.descriptors", fds = { exec.null(), exec.null(), exec.null() } },
           { "exec.exec", args = { "/bin/sleep", "60" } } } }
-        exec.guard(all[i])
-      end
-      for _, process in ipairs(all) do
+        exec.guard(process)
         io.write(process:pid(), " ")
       end
       io.flush()
