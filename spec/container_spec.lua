@@ -97,11 +97,45 @@ describe("container: user #userns", function()
   with_ids("is a name of the root's own passwd, with its groups", function()
     assert.equal("33:34:34 35", output(show, { user = "web" }))
   end)
+  with_ids("has its HOME from the root's own passwd, unless that is said", function()
+    local root = helper.rootfs(true)
+    helper.write(root .. "/etc/passwd", "root:x:0:0::/rooted:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n"
+      .. "odd:x:35:34::relative:/bin/sh\nlong:x:36:34::/" .. ("x"):rep(300) .. ":/bin/sh\n")
+    for user, home in pairs { web = "/srv/web", ["33"] = "/srv/web", ["33:34"] = "/srv/web", root = "/rooted",
+      odd = "/", long = "/", ["77"] = "/" } do
+      for _, init in ipairs { false, true } do
+        assert.equal(home, output("echo $HOME", { rootfs = root, user = user, init = init }), user)
+      end
+    end
+    assert.equal("/srv/web", output("echo $HOME", { rootfs = root, user = { uid = 33, gid = 34 } }))
+    assert.equal("/mine", output("echo $HOME", { rootfs = root, user = "web", env = { HOME = "/mine" } }))
+    assert.equal("/mine", output("echo $HOME", { rootfs = root, user = "web", env = { "HOME=/mine" } }))
+    assert.equal("none", output("echo ${HOME-none}", { rootfs = root, user = "web", env = { HOME = false } }))
+    assert.equal("/root", output("echo $HOME", { rootfs = root }))
+    local c <close> = sleeper { rootfs = root }
+    local function home(fields)
+      fields.args, fields.stdout = { "sh", "-c", "echo ${HOME-none}" }, "capture"
+      return (c:exec(fields):wait().stdout:gsub("\n$", ""))
+    end
+    assert.same({ "/root", "/srv/web", "/x" }, { home {}, home { user = "web" },
+      home { user = "web", env = { HOME = "/x" } } })
+  end)
+  with_ids("owns its pipes and its terminal, but no file of the caller's", function()
+    assert.equal("33 33 err", output("stat -L -c %u /proc/self/fd/0; stat -L -c %u /proc/self/fd/1; "
+      .. "echo err > /dev/stderr", { user = "web", stdin = "x", stderr = "stdout" }):gsub("\n", " "), nil)
+    assert.matches("^33%s+33%s+seen", helper.run({ helper.program, "run", "-t", "--user", "web", helper.rootfs(), "sh",
+      "-c", "stat -c %u /dev/console; stat -L -c %u /proc/self/fd/2; echo seen > /dev/stderr" }).stdout)
+    local path = helper.write(helper.tmpdir() .. "/file", "x")
+    local before = carton.host.stat(path).uid
+    helper.shell("true", { user = "web", stdout = { path = path } })
+    assert.equal(before, carton.host.stat(path).uid)
+  end)
   with_ids("is numbers, or name and group", function()
     assert.equal("33:34:34", output(show, { user = "33:34" }))
     assert.equal("12:0:0", output(show, { user = "12" }))
     assert.equal("12:0:0", output(show, { user = 12 }))
     assert.equal("33:35:35", output(show, { user = "33:logs" }))
+    assert.equal("33:34:34", output(show, { user = "web:34" }), "no others where a group is said")
     assert.equal("1:0:0", output(show, { user = "1" }), "never the user whose name is a number")
   end)
   with_ids("is a table", function()
@@ -297,6 +331,10 @@ describe("container: privileges and limits #userns", function()
   it("rlimits", function()
     assert.equal("77 99 0", output("echo $(ulimit -Sn) $(ulimit -Hn) $(ulimit -c)",
       { rlimits = { nofile = { soft = 77, hard = 99 }, core = 0 } }))
+    for _, init in ipairs { false, true } do -- fewer descriptors than a launch itself needs
+      assert.matches("^0\n[48]$", output("ulimit -n; ulimit -c",
+        { rlimits = { nofile = 0, core = 4096 }, init = init }))
+    end
     assert.matches("nofiles", tostring(helper.raises(output, "true", { rlimits = { nofiles = 1 } })))
     assert.matches("soft is above hard", tostring(helper.raises(output, "true",
       { rlimits = { nofile = { soft = 2, hard = 1 } } })))

@@ -111,6 +111,17 @@ describe("exec.spawn", function()
     assert.equal("zero one", output { { "exec.exec", path = "/bin/sh",
       args = { "zero", "-c", "echo $0 $1", "zero", "one" } } })
   end)
+  it("takes as many arguments as the kernel does", function()
+    local args = { "/bin/sh", "-c", "echo $#", "sh" }
+    for i = 1, 100000 do
+      args[#args + 1] = tostring(i)
+    end
+    assert.equal("100000", output { { "exec.exec", args = args } })
+    for i = 1, 800000 do
+      args[#args + 1] = tostring(i)
+    end
+    helper.raises_code("E2BIG", output, { { "exec.exec", args = args } })
+  end)
   it("searches PATH of that environment, but not the working directory", function()
     assert.equal("found", output { { "exec.exec", args = { "echo", "found" },
       env = { PATH = "/nonexistent:/usr/bin:/bin" } } })
@@ -170,7 +181,7 @@ describe("exec.spawn", function()
     recursive.args[1] = recursive
     assert.matches("string", tostring(helper.raises(exec.spawn, { steps = { recursive } })))
     local many = {}
-    for i = 1, 70000 do
+    for i = 1, 1024 * 1024 + 1 do
       many[i] = "x"
     end
     assert.matches("more than", tostring(helper.raises(exec.spawn,

@@ -100,7 +100,8 @@ describe("the guard #root", function()
     local path = helper.write(helper.tmpdir() .. "/recipe.lua", [[
       local exec = require("carton").exec
       for _ = 1, 300 do -- more than it takes in at a time
-        local process <close> = exec.spawn { steps = { { "exec.descriptors", fds = { exec.null(), exec.null(), exec.null() } },
+        local process <close> = exec.spawn { steps = {
+          { "exec.descriptors", fds = { exec.null(), exec.null(), exec.null() } },
           { "exec.exec", args = { "/bin/sleep", "60" } } } }
         exec.guard(process)
         io.write(process:pid(), " ")

@@ -303,6 +303,24 @@ describe("devices that lie outside of /dev #root", function()
 end)
 
 describe("mounts of a container #userns", function()
+  it("are made where a link to nowhere leads, inside the root", function()
+    local root, dir = helper.rootfs(true), helper.tmpdir()
+    helper.write(dir .. "/file", "bound")
+    local outside = helper.tmpdir()
+    for link, target in pairs { ["/file"] = "/new/place", ["/etc/up"] = ("../"):rep(30) .. outside:sub(2) .. "/made",
+      ["/bin/dir"] = "../far/away", ["/one"] = "two", ["/two"] = "/three/end", ["/round"] = "round" } do
+      posix.link(target, root .. link, true)
+    end
+    for target, place in pairs { ["/file"] = "/new/place", ["/etc/up"] = outside .. "/made", ["/one"] = "/three/end",
+      ["/bin/dir/deep"] = "/far/away/deep" } do
+      assert.equal("bound", output("cat " .. place, { rootfs = root, mounts = { dir .. "/file:" .. target } }), target)
+    end
+    assert.equal("file", output("ls /far/away/tree", { rootfs = root, mounts = { dir .. ":/bin/dir/tree" } }))
+    assert.equal(2, #posix.dir(outside), "something was made outside")
+    helper.raises_code("ELOOP", output, "true", { rootfs = root, mounts = { dir .. ":/round/x" } })
+    helper.raises_code("ELOOP", output, "true", { rootfs = root,
+      mounts = { { "mount.bind", source = dir, target = "/file", nofollow = true } } })
+  end)
   local function options_at(place, fields)
     local seen = output("cat /proc/self/mountinfo", fields)
     return (seen .. "\n"):match(" " .. place .. " (%S+) [^\n]*\n[^/]*$") or seen:match(" " .. place .. " (%S+)")

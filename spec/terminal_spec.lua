@@ -177,6 +177,15 @@ describe("the caller's terminal #userns", function()
 end)
 
 describe("without a terminal #userns", function()
+  it("-t takes a closed stdin for its end, and a reader that has enough for no failure", function()
+    local function run(script)
+      return helper.run { "sh", "-c", script, "sh", helper.program, helper.rootfs() }
+    end
+    local result = run([["$1" run -t "$2" sh -c 'cat; echo over' <&-]])
+    assert.same({ 0, "over\r\n", "" }, { result.code, result.stdout, result.stderr })
+    result = run([[{ "$1" run -t "$2" sh -c 'while :; do echo y; done' </dev/null; echo $? >&3; } 3>&2 | head -n 1]])
+    assert.same({ "y\r\n", "129\n" }, { result.stdout, result.stderr })
+  end)
   --- Start the program with its output in a pipe; gives process and reader.
   local function start(script, ...)
     local reader, writer = exec.pipe()

@@ -17,7 +17,7 @@
 #include "sys.h"
 #include "util.h"
 
-#define LIST_LIMIT    65536
+#define LIST_LIMIT    (1024 * 1024) /* more arguments than execve(2) takes */
 #define STRINGS_LIMIT (8 * 1024 * 1024)
 
 #ifdef __SANITIZE_ADDRESS__

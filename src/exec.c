@@ -259,6 +259,7 @@ int carton_exec_terminal(struct carton_context *ctx, const void *fields)
 		goto out;
 	}
 	fds[0] = fds[1] = fds[2] = far;
+	ctx->terminal = true;
 	return place(ctx, fds, 3);
 out:
 	if (far >= 0)
@@ -372,6 +373,13 @@ int carton_exec_watch(struct carton_context *ctx, bool last)
 	return r < 0 ? carton_fail(ctx, CARTON_CALL_PTRACE, r) : 0;
 }
 
+static void set_home(const struct carton_context *ctx, const struct carton_strings *env)
+{
+	for (uint32_t i = 0; i < env->count; i++)
+		if (strncmp(env->items[i], ctx->home, 5) == 0)
+			env->items[i] = ctx->home;
+}
+
 int carton_exec_exec(struct carton_context *ctx, const void *fields)
 {
 	const struct step_exec *f = fields;
@@ -387,6 +395,8 @@ int carton_exec_exec(struct carton_context *ctx, const void *fields)
 		image = ctx->image; /* it may have moved */
 	if (!env)
 		env = nothing;
+	if (f->home && ctx->home[0])
+		set_home(ctx, &f->env);
 	r = carton_restore_umask(ctx); /* of a plan that ends otherwise than with this step */
 	if (r < 0)
 		return (int)r;

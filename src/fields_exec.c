@@ -131,6 +131,8 @@ Execute a program in the place of the caller.
 @tparam[opt={}] table fields.env `{ "NAME=VALUE", ... }` or `{ NAME = "VALUE" }`; nothing is
 inherited
 @tparam[opt] string fields.path the file, when it is not `args[1]` searched in PATH
+@tparam[opt=false] boolean fields.home HOME in `env` becomes that of the user of `privilege.user`,
+where /etc/passwd lists one
 @tparam[opt=false] boolean fields.init run it as the child of a built-in init that reaps and passes
 signals on
 @tparam[opt=false] boolean fields.shield find and execute it from a small program in memory, so that
@@ -150,6 +152,7 @@ const struct carton_field carton_exec_fields[] = {
 	{"args", carton_decode_args, offsetof(struct step_exec, args), 1, NULL, NULL},
 	{"env", carton_decode_env, offsetof(struct step_exec, env), 0, NULL, NULL},
 	{"path", carton_decode_string, offsetof(struct step_exec, path), 0, NULL, NULL},
+	{"home", carton_decode_bool, offsetof(struct step_exec, home), 0, NULL, NULL},
 	{"init", carton_decode_init, offsetof(struct step_exec, init), 0, "#-1", NULL},
 	{"shield", carton_decode_init, offsetof(struct step_exec, shield), 0, "#-1", "lazy"},
 	END};

@@ -123,6 +123,7 @@ Change user and groups. Names are looked up in the root's own /etc/passwd and /e
 @tparam[opt] int fields.uid instead of `user`
 @tparam[opt] int fields.gid instead of `group`
 @tparam[opt] {string,...} fields.groups supplementary groups; by default those of a named user
+without `group` and `gid`
 @tparam[opt=false] boolean fields.keep_groups leave the caller's supplementary groups
 @raise `carton.error`: `ENOENT` no such user or group, `EINVAL` not an id, or not in the id map,
 `EPERM`

@@ -19,7 +19,7 @@ struct reader {
 	long result; /* -errno of a read that failed */
 	uint32_t at, have, total;
 	char chunk[2048];
-	char field[256]; /* of the line; empty when it was longer than any name or id */
+	char field[CARTON_HOME_MAX]; /* of the line; empty when it was longer than any name or id */
 };
 
 /* Decimal digits without a leading zero or sign, below (uid_t)-1. */
@@ -142,20 +142,24 @@ static char next_field(struct reader *r, bool list)
 }
 
 /* One line of /etc/passwd: true when it is a whole one. */
-static bool next_user(struct reader *r, const char *name, bool *match, uint32_t *uid, uint32_t *gid)
+static bool next_user(struct reader *r, const char *name, bool *match,
+                      struct carton_account *account)
 {
 	bool has_uid = false, has_gid = false;
 	char end = ':';
 
 	*match = false;
+	account->home[0] = '\0';
 	for (int i = 0; end == ':'; i++) {
 		end = next_field(r, false);
 		if (i == 0)
 			*match = name && strcmp(r->field, name) == 0;
 		else if (i == 2)
-			has_uid = parse_id(r->field, uid);
+			has_uid = parse_id(r->field, &account->uid);
 		else if (i == 3)
-			has_gid = parse_id(r->field, gid);
+			has_gid = parse_id(r->field, &account->gid);
+		else if (i == 5 && r->field[0] == '/')
+			memcpy(account->home, r->field, sizeof(r->field));
 	}
 	return has_uid && has_gid;
 }
@@ -184,34 +188,33 @@ int carton_passwd_user(struct carton_context *ctx, const char *user, bool gid,
                        struct carton_account *account)
 {
 	static const char path[] = "/etc/passwd";
+	struct carton_account listed = {0};
 	bool number = parse_id(user, &account->uid), found = false, match;
 	struct reader r;
-	uint32_t u, g;
 	int result;
 
 	account->gid = 0;
 	account->named = !number;
-	if (number && !gid)
-		return 0;
+	account->home[0] = '\0';
 	if (!number && !is_name(user)) {
 		carton_tell(ctx, user);
 		return carton_fail(ctx, CARTON_CALL_CHECK_USER, -EINVAL);
 	}
 	result = open_file(ctx, path, &r);
 	if (result < 0)
-		return result;
+		return number && !gid ? 0 : result;
 	if (result > 0) {
 		while (!found && !r.ended) {
-			if (next_user(&r, number ? NULL : user, &match, &u, &g) &&
-			    (number ? u == account->uid : match)) {
-				account->uid = u;
-				account->gid = g;
+			if (next_user(&r, number ? NULL : user, &match, &listed) &&
+			    (number ? listed.uid == account->uid : match)) {
+				*account = listed;
+				account->named = !number;
 				found = true; /* the first one counts: getpwnam(3) */
 			}
 		}
 		result = close_file(ctx, path, &r);
 		if (result < 0)
-			return result;
+			return number && !gid ? 0 : result;
 	}
 	if (found || number)
 		return 0; /* an id that nobody lists has group 0, as with other engines */

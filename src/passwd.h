@@ -12,12 +12,13 @@
 
 struct carton_account {
 	uint32_t uid;
-	uint32_t gid; /* as listed; 0 for an id that is not */
-	bool named;   /* asked for by name, not by number */
+	uint32_t gid;               /* as listed; 0 for an id that is not */
+	bool named;                 /* asked for by name, not by number */
+	char home[CARTON_HOME_MAX]; /* as listed, an absolute path; or empty */
 };
 
-/* Find a user by name or decimal id (only decimal digits: "1" is always uid 1). Without `gid` an
- * id is taken as it is and no file is read. 0 or -errno. */
+/* Find a user by name or decimal id (only decimal digits: "1" is always uid 1). 0 or -errno.
+ * Without `gid` an id is taken as it is, whatever the file. */
 int carton_passwd_user(struct carton_context *ctx, const char *user, bool gid,
                        struct carton_account *account);
 /* Find a group by name or decimal id. */

@@ -5,6 +5,7 @@
 
 #include "step.h"
 
+#include <linux/magic.h>
 #include <linux/capability.h>
 #include <linux/errno.h>
 #include <linux/filter.h>
@@ -220,6 +221,30 @@ static int set_groups(struct carton_context *ctx, const uint32_t *groups, uint32
 	return carton_fail(ctx, CARTON_CALL_SETGROUPS, r);
 }
 
+static void keep_home(struct carton_context *ctx, const struct carton_account *account)
+{
+	ctx->home[0] = '\0';
+	if (!account->home[0])
+		return;
+	memcpy(ctx->home, "HOME=", 5);
+	memcpy(ctx->home + 5, account->home, sizeof(account->home));
+}
+
+/* The pipes and the terminal of a program are its user's, or it could not open /dev/stderr. What
+ * cannot be given away stays as it is, as with other engines. */
+static void own_streams(struct carton_context *ctx, uint32_t uid)
+{
+	for (int fd = 0; ctx->fresh && fd <= 2; fd++) {
+		struct statfs fs;
+		struct stat st;
+
+		if (sys_fstat(fd, &st) < 0 || st.st_uid == uid || sys_fstatfs(fd, &fs) < 0)
+			continue;
+		if (fs.f_type == PIPEFS_MAGIC || (ctx->terminal && S_ISCHR(st.st_mode)))
+			sys_call(SYS_fchown, fd, uid, -1);
+	}
+}
+
 int carton_privilege_user(struct carton_context *ctx, const void *fields)
 {
 	const struct step_user *f = fields;
@@ -242,11 +267,14 @@ int carton_privilege_user(struct carton_context *ctx, const void *fields)
 		return carton_fail(ctx, CARTON_CALL_SETGROUPS, -E2BIG);
 	for (; count < f->groups.count && r == 0; count++)
 		r = carton_passwd_group(ctx, f->groups.items[count], &groups[count]);
-	if (r == 0 && !f->has_groups && f->user && account.named)
+	if (r == 0 && !f->has_groups && account.named && !f->group && f->gid == CARTON_UNSET)
 		r = carton_passwd_groups(ctx, f->user, groups, &count);
 	if (r < 0)
 		return (int)r;
 
+	keep_home(ctx, &account);
+	if (account.uid != UNCHANGED)
+		own_streams(ctx, account.uid);
 	/* Permitted capabilities stay until the step that says what becomes of them, or execve(2).
 	 */
 	r = sys_prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);

@@ -13,7 +13,8 @@
 
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf exit lua_State errno
 
-#define PROC_ROOT_INODE 1 /* no other inode of a procfs has this number */
+#define PROC_ROOT_INODE 1  /* no other inode of a procfs has this number */
+#define LINKS_MAX       40 /* to nowhere, one after the other: path_resolution(7) */
 #define LOOKUP_TRIES    64
 
 void carton_tell(struct carton_context *ctx, const char *text)
@@ -192,16 +193,62 @@ static int make_file(struct carton_context *ctx, const char *path, uint64_t reso
 	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPEN, fd) : (int)fd;
 }
 
+/* A path with its first link to nowhere replaced by what that says, so that it is made where the
+ * link leads, inside the root. False: it has none, or it becomes too long. */
+static bool past_link(struct carton_context *ctx, const char *path, char to[PATH_MAX])
+{
+	char prefix[PATH_MAX];
+	size_t begin, end = 0, length, rest;
+	int link, fd = 0;
+	long n;
+
+	if (strlen(path) >= sizeof(prefix))
+		return false;
+	do {
+		while (path[end] == '/')
+			end++;
+		begin = end;
+		while (path[end] && path[end] != '/')
+			end++;
+		if (begin == end)
+			return false;
+		memcpy(prefix, path, end);
+		prefix[end] = '\0';
+		fd = lookup(ctx, prefix, O_PATH, 0, 0);
+		if (fd >= 0)
+			sys_close(fd);
+	} while (fd >= 0);
+	link = fd == -ENOENT ? lookup(ctx, prefix, O_PATH | O_NOFOLLOW, 0, 0) : -1;
+	if (link < 0)
+		return false;
+	n = sys_call(SYS_readlinkat, link, "", to, PATH_MAX);
+	sys_close(link);
+	rest = strlen(path + end);
+	length = n > 0 && to[0] == '/' ? 0 : begin;
+	if (n <= 0 || length + (size_t)n + rest >= PATH_MAX)
+		return false;
+	memmove(to + length, to, (size_t)n);
+	memcpy(to, path, length);
+	memcpy(to + length + n, path + end, rest + 1);
+	return true;
+}
+
 int carton_root_open(struct carton_context *ctx, const char *path, int flags)
 {
 	uint64_t resolve = flags & CARTON_OPEN_NOFOLLOW ? RESOLVE_NO_SYMLINKS : 0;
 	int fd = lookup(ctx, path, O_PATH, 0, resolve);
+	char paths[2][PATH_MAX];
 
-	if (fd == -ENOENT && flags & CARTON_OPEN_CREATE_DIR)
-		return make_directories(ctx, path, resolve);
-	if (fd == -ENOENT && flags & CARTON_OPEN_CREATE_FILE)
-		return make_file(ctx, path, resolve);
-	return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, fd) : fd;
+	if (fd != -ENOENT || !(flags & (CARTON_OPEN_CREATE_DIR | CARTON_OPEN_CREATE_FILE)))
+		return fd < 0 ? carton_fail(ctx, CARTON_CALL_OPENAT2, fd) : fd;
+	for (int links = 0;; links++) {
+		fd = flags & CARTON_OPEN_CREATE_DIR ? make_directories(ctx, path, resolve)
+		                                    : make_file(ctx, path, resolve);
+		if (fd != -ENOENT || resolve || links == LINKS_MAX ||
+		    !past_link(ctx, path, paths[links % 2]))
+			return fd;
+		path = paths[links % 2];
+	}
 }
 
 int carton_root_openat(struct carton_context *ctx, const char *path, int flags, unsigned int mode)

@@ -13,6 +13,7 @@
 #define CARTON_WANTED     (-2)        /* a shield, by whatever means the parent chooses */
 #define CARTON_UNSET      (-1)        /* an integer field that was not given */
 #define CARTON_NO_MODE    UINT32_MAX
+#define CARTON_HOME_MAX   256 /* bytes of a home directory that is looked up, with the NUL */
 #define CARTON_ARGS_SPARE 3   /* places for the init before args[0] */
 #define CARTON_FDS_MAX    256 /* descriptors that a program gets; handles of later steps lie above */
 
@@ -151,6 +152,8 @@ struct carton_context {
 	int32_t *forked;  /* where the pid of the child of exec.fork is told, for the parent */
 	bool hidden;      /* from who has the same user and capabilities */
 	bool denied;      /* setgroups(2) is, in the user namespace that was made or entered */
+	bool terminal;    /* descriptors 0 to 2 are one that was made for the program */
+	char home[sizeof("HOME=") + CARTON_HOME_MAX]; /* of the user, as in the environment */
 	bool umask_saved; /* it is 0 until privilege.umask or carton_restore_umask */
 	long umask;
 	int dir; /* the last one in which something was made, or -1: carton_root_forget */
@@ -417,6 +420,7 @@ struct step_exec {
 	struct carton_strings args; /* with CARTON_ARGS_SPARE free places before it */
 	struct carton_strings env;
 	const char *path; /* NULL: args[0], searched in PATH of env when it has no slash */
+	bool home;        /* HOME in env is that of the step privilege.user, where one is listed */
 	int64_t init;     /* memfd of the init that runs it as its child, or CARTON_UNSET */
 	int64_t shield;   /* the same memfd, which becomes it, or CARTON_UNSET */
 };

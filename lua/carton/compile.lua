@@ -245,27 +245,36 @@ local function layout(fields, facts)
   return require("carton.rootfs").dir(rootfs), false
 end
 
-local function environment(fields, extra, base)
-  local is_root = fields.user == nil or fields.user == "root" or fields.user == "0"
-  local env = base or { PATH = PATH, HOME = is_root and "/root" or "/" }
-  env.TERM = env.TERM or (fields.terminal and "xterm") or nil
-  for key, value in pairs(fields.env or {}) do
-    if math.type(key) == "integer" then
-      local name, text = tostring(value):match("^([^=]+)=(.*)$")
-      if not name then
-        core.misuse(("container: field 'env': '%s' is not NAME=VALUE"):format(value))
+-- What the program gets, and whether its HOME is to be looked up: that of its user, unless one was said. `outer`: the
+-- fields of the container, for a further program.
+local function environment(fields, extra, outer)
+  local env = { PATH = PATH }
+  for _, given in ipairs { outer or NONE, fields } do
+    env.TERM = env.TERM or (given.terminal and "xterm") or nil
+    for key, value in pairs(given.env or NONE) do
+      local name = key
+      if math.type(key) == "integer" then
+        local text = tostring(value)
+        name, value = text:match("^([^=]+)=(.*)$")
+        if not name then
+          core.misuse(("container: field 'env': '%s' is not NAME=VALUE"):format(text))
+        end
       end
-      env[name] = text
-    elseif value == false then
-      env[key] = nil
-    else
-      env[key] = value
+      env[name] = value
     end
+  end
+  local looks = env.HOME == nil
+  if looks then
+    local is_root = fields.user == nil or fields.user == "root" or fields.user == "0"
+    env.HOME = is_root and "/root" or "/"
+  end
+  for key, value in pairs(env) do
+    env[key] = value or nil -- false: not even a default
   end
   for key, value in pairs(extra) do
     env[key] = value
   end
-  return env
+  return env, looks and fields.user ~= nil or nil
 end
 
 local function user_step(user, map)
@@ -285,8 +294,8 @@ local function user_step(user, map)
     for key, value in pairs(user) do -- all of them: the primitive refuses what it does not know
       step[key] = value
     end
-    if math.type(step.uid) == "integer" and not (step.user or step.gid or step.group) then
-      step.user, step.uid = ("%d"):format(step.uid), nil -- or the group stays the caller's
+    if math.type(step.uid) == "integer" and not step.user then
+      step.user, step.uid = ("%d"):format(step.uid), nil -- or its group and home are not looked up
     end
     return step
   end
@@ -519,9 +528,27 @@ local function add_descriptors(add, fields, list, console, placed)
   end
 end
 
+local FEW <const> = 16 -- descriptors: fewer than a launch itself needs
+
+-- The limits to set at first, while there is the privilege to raise them, and those to set when all else is done.
+local function split_limits(fields)
+  local limits = type(fields.rlimits) == "table" and fields.rlimits or {}
+  local files = limits.nofile
+  local most = type(files) == "table" and files.soft or files
+  if math.type(most) ~= "integer" or most >= FEW then
+    return fields.rlimits, nil
+  end
+  local first = {}
+  for name, value in pairs(limits) do
+    first[name] = name ~= "nofile" and value or nil
+  end
+  return next(first) and first, { nofile = files }
+end
+
 local function add_process(add, fields)
-  if fields.rlimits then
-    add { "privilege.rlimits", limits = fields.rlimits }
+  local limits = split_limits(fields)
+  if limits then
+    add { "privilege.rlimits", limits = limits }
   end
   add { "privilege.umask", mask = fields.umask or "0022" }
   for _, name in ipairs { "scheduler", "ioprio" } do
@@ -578,6 +605,10 @@ local function add_privileges(add, fields, facts)
   end
   if fields.die_with_parent ~= false then
     add { "exec.die_with_parent" } -- again: a change of ids has undone it
+  end
+  local _, limits = split_limits(fields)
+  if limits then
+    add { "privilege.rlimits", limits = limits }
   end
   if fields.no_userns then -- with what the program will have
     add { "privilege.no_userns", check = true }
@@ -669,8 +700,9 @@ function compile.plan(fields, given)
   add_descriptors(add, fields, list, facts.ownroot and "/dev/console" or nil)
   add_process(add, fields)
   add_privileges(add, fields, facts)
-  add { "exec.exec", args = fields.args, env = environment(fields, listen), path = fields.path,
-    init = fields.init or nil, shield = not fields.init or nil }
+  local env, looks_up = environment(fields, listen)
+  add { "exec.exec", args = fields.args, env = env, home = looks_up, path = fields.path, init = fields.init or nil,
+    shield = not fields.init or nil }
   return { steps = steps, namespaces = facts.late and {} or names(facts.new), map = facts.map,
     facts = facts, files = facts.files, unified = group and group.unified }
 end
@@ -764,8 +796,8 @@ function compile.exec(fields, c, given)
   end
   add_privileges(add, fields, facts)
   listen.LISTEN_PID = nil
-  add { "exec.exec", args = fields.args, path = fields.path, shield = true,
-    env = environment(fields, listen, environment(c.fields, {})) }
+  local env, looks_up = environment(fields, listen, c.fields)
+  add { "exec.exec", args = fields.args, path = fields.path, shield = true, env = env, home = looks_up }
   local unified = given.group and given.group.unified
   if unified and c.fields.delegate then
     unified = given.group:directory_of(c.process:pid())

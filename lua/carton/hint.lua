@@ -142,6 +142,8 @@ end
 function by_code.E2BIG(err)
   if err.step == "mount.overlay" then
     return "before Linux 6.5 there is room for some 60 layers"
+  elseif err.step == "exec.exec" then
+    return "arguments and environment may take a quarter of the stack, and at most 6 MiB: see ulimit -s"
   end
   return err.call == "landlock_restrict_self" and "rules can be added 16 times at most" or nil
 end

@@ -68,8 +68,10 @@ local function watch_input(s)
     end
   end
   function read()
-    local data = input:read(4096)
-    if data == nil then
+    local ok, data = pcall(input.read, input, 4096)
+    if not ok and data.code ~= "EBADF" then -- the caller has closed it
+      error(data, 0)
+    elseif not ok or data == nil then
       at_end = true
       loop:unwatch(reading)
       reading = nil

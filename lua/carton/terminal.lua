@@ -86,7 +86,7 @@ function terminal.foreground(c)
   if c.terminal then
     require("carton.session").drain(session)
   end
-  if session.failure then
+  if session.failure and session.failure.code ~= "EPIPE" then -- who reads has enough, which is no failure
     error(session.failure, 0)
   end
   return status

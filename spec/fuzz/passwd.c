@@ -44,9 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *name = draw_text(&b, most, &length);
 
 	file = file_of(b.at, b.left);
-	if (carton_passwd_user(&ctx, name, true, &account) == 0 && account.uid == UINT32_MAX)
+	if (carton_passwd_user(&ctx, name, draw(&b) % 2, &account) == 0 &&
+	    (account.uid == UINT32_MAX || (account.home[0] && account.home[0] != '/')))
 		abort();
-	carton_passwd_user(&ctx, name, false, &account);
 	if (carton_passwd_group(&ctx, name, &gid) == 0 && gid == UINT32_MAX)
 		abort();
 	if (carton_passwd_groups(&ctx, name, groups, &count) == 0 && count > CARTON_GROUPS_MAX)
