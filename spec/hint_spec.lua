@@ -156,9 +156,8 @@ end)
 describe("hints in a container #userns", function()
   --- The program inside of a container that has it.
   local function nested(outer, ...)
-    local dir = helper.tmpdir()
-    assert.is_true(os.execute(("cp '%s' '%s/carton'"):format(helper.program, dir)))
-    local args = { "-v", dir .. ":/opt", "--tmpfs", "/srv", "host", "/opt/carton", "run", "-T", ... }
+    local args = { "-v", helper.program .. ":/opt/carton", "--tmpfs", "/opt", -- the same file
+      "--tmpfs", "/srv", "host", "/opt/carton", "run", "-T", ... }
     table.move(args, 1, #args, #outer + 1, outer)
     return run(table.unpack(outer))
   end
@@ -174,8 +173,31 @@ describe("hints in a container #userns", function()
     local result = nested({ "--nestable" }, "--idmap", "single", "host", "echo", "nested")
     assert.equal("nested\n", result.stdout, result.stderr)
   end)
-  it("say that CAP_SYS_ADMIN is missing", function()
-    assert.matches("lacks CAP_SYS_ADMIN: is it in a container itself", says(nested({ "--nestable" }, "host", "true")))
+  it("are not needed by root that lacks capabilities: it is any user then", function()
+    for _, more in ipairs { {}, { "--cap-add", "SYS_ADMIN" }, { "--idmap", "single" } } do
+      local outer = table.move(more, 1, #more, 2, { "--nestable" })
+      local result = nested(outer, "host", "sh", "-c", "id -u; cat /proc/self/uid_map")
+      assert.matches("^0\n%s+0%s+0%s+1\n$", result.stdout, result.stderr)
+    end
+    assert.matches("lacks CAP_SYS_ADMIN: is it in a container itself",
+      says(nested({ "--nestable" }, "--share", "user", "host", "true")))
+  end)
+  it("say that it is in a chroot #root", function()
+    local root = helper.rootfs(true)
+    assert.is_true(os.execute(("mkdir -p '%s/opt' && cp '%s' '%s/opt/' && for file in $(ldd '%s' | grep -o '/[^ ]*'); "
+      .. "do mkdir -p '%s'$(dirname $file) && cp $file '%s'$file; done"):format(root, helper.program, root,
+      helper.program, root, root)))
+    local function inside(...)
+      return helper.run { "chroot", root, "/opt/carton", ... }
+    end
+    assert.matches("as below chroot%(2%)", says(inside("run", "/", "true")))
+    local result = inside("doctor")
+    assert.equal(1, result.code)
+    assert.matches("missing /proc", result.stdout)
+    result = helper.run { "unshare", "-m", "sh", "-c", ('mount -t proc proc "%s/proc" && exec chroot "%s" /opt/carton '
+      .. "doctor"):format(root, root) }
+    assert.equal(1, result.code)
+    assert.matches("missing root +is no mount", result.stdout)
   end)
   it("say that programs in memory are forbidden #root", function()
     if not posix.access("/proc/sys/vm/memfd_noexec") then

@@ -173,6 +173,29 @@ static int privilege_permitted(lua_State *L)
 }
 
 /***
+Tell whether a capability is effective for the caller.
+@function has
+@tparam string name `"SYS_ADMIN"`
+@treturn boolean
+@raise a string for a name that there is not
+@see capget(2)
+*/
+static int privilege_has(lua_State *L)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	const struct carton_choice *c = carton_capability_names;
+	const char *name = luaL_checkstring(L, 1);
+
+	while (c->name && strcmp(c->name, name) != 0)
+		c++;
+	luaL_argcheck(L, c->name, 1, "unknown capability");
+	lua_pushboolean(L, sys_call(SYS_capget, &header, data) == 0 &&
+	                           data[c->value / 32].effective & 1U << c->value % 32);
+	return 1;
+}
+
+/***
 List the names of all capabilities that this kernel has.
 @function capability_names
 @treturn {string,...} in the order of their numbers
@@ -243,6 +266,7 @@ void carton_open_privilege(lua_State *L)
 	static const luaL_Reg functions[] = {{"default_filter", privilege_default_filter},
 	                                     {"get", privilege_get},
 	                                     {"permitted", privilege_permitted},
+	                                     {"has", privilege_has},
 	                                     {"capability_names", privilege_capability_names},
 	                                     {"last_capability", privilege_last_capability},
 	                                     {"landlock_abi", privilege_landlock_abi},

@@ -243,16 +243,25 @@ void carton_follow(lua_State *L, struct spawn *s, const struct spawn_fields *f,
 	}
 }
 
-/* The file that we run, which a program must not be; it stays the same, and is looked up once. */
-static bool is_own_file(const struct stat *st)
+/* Whether a program is the file that we run, taken from us: on our own mount. The same file on a
+ * mount of the container is one that the container has anyway. Ours stays the same, and is looked
+ * up once. */
+static bool is_own_file(const char *path, const struct stat *st)
 {
+	static const char self[] = "/proc/self/exe";
 	static struct stat own;
+	static uint64_t own_mount;
 	static bool known;
+	uint64_t mount;
 
-	if (!known && stat("/proc/self/exe", &own) < 0)
+	if (!known && stat(self, &own) < 0)
 		return true;
+	if (!known && sys_mount_id(AT_FDCWD, self, 0, &own_mount) < 0)
+		own_mount = 0;
 	known = true;
-	return own.st_dev == st->st_dev && own.st_ino == st->st_ino;
+	if (own.st_dev != st->st_dev || own.st_ino != st->st_ino)
+		return false;
+	return own_mount == 0 || sys_mount_id(AT_FDCWD, path, 0, &mount) < 0 || mount == own_mount;
 }
 
 /* A program that is stopped before its first instruction: an image may have named our own file, as
@@ -267,7 +276,7 @@ static bool look_at_program(lua_State *L, struct spawn *s, const struct spawn_fi
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)s->process->pid);
 	if (stat(path, &st) < 0)
 		return false;
-	if (is_own_file(&st)) {
+	if (is_own_file(path, &st)) {
 		report.step = needs->exec - 1;
 		raise_report(L, f, &report); /* spawn_finish() ends it */
 	}

@@ -16,6 +16,13 @@ local LOOPBACK <const> = { "namespace.network_up", interface = "lo" }
 
 local home
 
+-- Root without these can do what any user can, which takes a user namespace: in a container, or in a service.
+local function is_privileged(has_net)
+  local has = core.privilege.has
+  return host.euid() == 0 and has("SYS_ADMIN") and has("SETUID") and has("SETGID") and has("SETPCAP")
+    and (not has_net or has("NET_ADMIN"))
+end
+
 -- Sort the kinds of namespaces into new ones and joined ones; shared ones are in neither. `homes`: as of `home`.
 local function namespaces(fields, homes)
   local wish = fields.namespaces or {}
@@ -25,7 +32,7 @@ local function namespaces(fields, homes)
     if value == nil and kind == "net" and fields.network == "host" then
       value = "host"
     elseif value == nil and kind == "user" then
-      value = fields.idmap ~= nil or host.euid() ~= 0
+      value = fields.idmap ~= nil or not is_privileged(new.net)
     elseif value == nil and kind == "time" then
       value = fields.time_offsets ~= nil
     elseif value == nil then
@@ -90,7 +97,7 @@ end
 -- @tparam table fields as of `carton.container`
 -- @treturn boolean
 function compile.is_member(fields)
-  return fields.namespaces and host.euid() == 0 and not (fields.limits or fields.cgroup or fields.delegate)
+  return fields.namespaces and is_privileged() and not (fields.limits or fields.cgroup or fields.delegate)
     and pid_owner(fields) ~= nil
 end
 
@@ -130,7 +137,7 @@ local function gather(fields)
   facts.late = facts.has_join and (new.user or joined.user) and true or false
   if new.user then
     local layout = type(fields.rootfs) == "table" and fields.rootfs.idmap
-    facts.map = require("carton.idmap").resolve(fields.idmap or layout or nil)
+    facts.map = require("carton.idmap").resolve(fields.idmap or layout or nil, not is_privileged(new.net))
   end
   facts.ownroot = new.mnt
   if fields.no_userns then

@@ -35,7 +35,7 @@ end
 
 -- Really make one of each, in a process that ends at once.
 local function check_namespaces(add)
-  local root = host.euid() == 0
+  local root = host.euid() == 0 and core.privilege.has("SYS_ADMIN")
   for _, kind in ipairs { "user", "mnt", "pid", "net", "ipc", "uts", "cgroup" } do
     local kinds = { kind }
     if not root and kind ~= "user" then
@@ -70,6 +70,21 @@ local function check_restrictions(add)
   end
 end
 
+-- What a launch takes of the place that it begins in.
+local function check_place(add)
+  local mounts = core.try(core.mount.list)
+  if not mounts then
+    add { name = "/proc", ok = false, reason = "is not mounted", remedy = "mount -t proc proc /proc" }
+    return
+  end
+  local is_mount = false
+  for _, mount in ipairs(mounts) do
+    is_mount = is_mount or mount.target == "/"
+  end
+  add { name = "root", ok = is_mount, reason = not is_mount and "is no mount: this is a chroot" or nil,
+    remedy = not is_mount and "mount --bind DIR DIR, before chroot" or nil }
+end
+
 local function check_ids(add)
   local granted, why = require("carton.idmap").granted()
   if granted then
@@ -84,7 +99,7 @@ end
 
 local function cgroup_kind()
   local v1, v2 = false, false
-  for _, mount in ipairs(core.mount.list()) do
+  for _, mount in ipairs(core.try(core.mount.list) or {}) do
     v1 = v1 or mount.type == "cgroup"
     v2 = v2 or (mount.type == "cgroup2" and mount.target)
   end
@@ -142,6 +157,7 @@ function doctor.check()
     list[#list + 1] = entry
   end
   check_kernel(add)
+  check_place(add)
   check_restrictions(add)
   check_namespaces(add)
   check_ids(add)

@@ -237,6 +237,8 @@ function by_code.EINVAL(err)
     return "layers have to be directories, upper and work empty or on one file system that is no overlay"
   elseif err.call == "pivot_root" then
     return "the new root has to be a mount of its own"
+  elseif err.step == "mount.propagation" then
+    return "it is no mount, as below chroot(2), whose directory is made one by `mount --bind DIR DIR` before"
   elseif err.call == "mount_setattr" and err.fields and err.fields.idmap then
     return "its file system takes no idmap: ext4 and vfat do since Linux 5.12, btrfs since 5.15, tmpfs since 6.3"
   elseif err.op == "bind" and err.path == "tree" then

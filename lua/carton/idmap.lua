@@ -172,14 +172,15 @@ end
 -- @tparam ?string|table wish `"auto"`: the caller is 0, granted ids follow; `"single"`: the caller is 0 and
 --   there is no other; `"keep-id"`: the caller keeps its id, granted ids are the others;
 --   or `{ uids = entries, gids = entries }`; nil: as `"auto"`, or `"single"` where what is granted cannot be used
+-- @tparam[opt=false] boolean confined the caller is root that lacks capabilities: nil is `"single"` then
 -- @treturn table `{ uids =, gids =, single = boolean, root = boolean, user = ?string }`; `single` maps can be
 --   written by the process itself, `root` tells whether 0 is mapped, `user` who the payload is by default
 -- @raise `carton.error` when ids are not granted; a string when the wish is none
 -- @see user_namespaces(7)
-function idmap.resolve(wish)
+function idmap.resolve(wish, confined)
   local euid, egid = host.euid(), host.egid()
   local is_asked, map = wish ~= nil, nil
-  wish = wish or "auto"
+  wish = wish or (confined and euid == 0 and "single") or "auto"
   if type(wish) == "table" then
     for key in pairs(wish) do
       if key ~= "uids" and key ~= "gids" then
