@@ -133,14 +133,14 @@ $(BUILD)/bench/true: spec/bench/true.c
 	$(call say,CC,$@)$(CC) -Os -ffreestanding -nostdlib -static -no-pie -s \
 		-Wl,-z,noseparate-code,--build-id=none -o $@ $<
 
-attack_tools := $(BUILD)/attack/payload $(BUILD)/attack/loader $(BUILD)/containment/probe
+attack_tools := $(addprefix $(BUILD)/,attack/payload attack/loader attack/reaper containment/probe)
 .PHONY: attack-tools attack-table
 attack-tools: $(attack_tools)
 
 attack-table: all $(attack_tools) ## try the attacks on Carton and on the OCI runtimes installed, in a virtual machine (as root)
 	$(Q)spec/vm/run -t 5400 env RUNTIME="$(RUNTIME)" sh -c 'eval "$$(make -s env)"; $(LUA) spec/attack/compare.lua $(ARGS)'
 
-$(BUILD)/attack/payload $(BUILD)/containment/probe: $(BUILD)/%: spec/%.c
+$(BUILD)/attack/payload $(BUILD)/attack/reaper $(BUILD)/containment/probe: $(BUILD)/%: spec/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE $(warnings) -O2 -static -o $@ $<
 

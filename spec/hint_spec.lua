@@ -165,6 +165,12 @@ describe("hints in a container #userns", function()
     assert.matches("a seccomp filter of the container that this runs in is in the way; run the outer .*nestable = true",
       says(nested({}, "--idmap", "single", "host", "true")))
   end)
+  it("say which setting of a service takes a call away", function()
+    local profile = helper.write(helper.tmpdir() .. "/profile.lua", [[return { default = "allow", rules = { {
+      names = { "openat2" }, action = { "errno", "ENOSYS" } } } }]])
+    assert.matches("denies openat2; RestrictSUIDSGID= and DynamicUser=",
+      says(nested({ "--nestable", "--seccomp", profile }, "host", "true")))
+  end)
   it("say that /proc is masked outside", function()
     local text = says(nested({ "--seccomp", "none" }, "--idmap", "single", "host", "true"))
     assert.matches("proc.*the outer one is not masked, and /proc/[%w/-]+ is; run the outer .* nestable = true", text)

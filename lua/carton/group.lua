@@ -34,7 +34,8 @@ function group.files(fields, has_userns)
   if not (has_limits or fields.cgroup or fields.delegate or mknod) then
     return nil
   end
-  local devices = (wish.devices or (not free and host.euid() == 0 and core.privilege.has("SYS_ADMIN"))) and require("carton.devices")
+  local is_told = wish.devices or not free and host.euid() == 0 and core.privilege.has("SYS_ADMIN")
+  local devices = is_told and require("carton.devices")
   local nodes = devices and devices.nodes(fields)
   local files = require("carton.limits").files(fields.limits, fields.cgroup, nodes)
   if devices and not wish.devices then

@@ -104,7 +104,11 @@ local function is_filtered()
 end
 
 local FILTERED <const> = "a seccomp filter of the container that this runs in is in the way; run the outer container "
-  .. "with nestable = true, or seccomp = false"
+  .. "with nestable = true, or seccomp = false (docker and podman: --security-opt seccomp=unconfined; in a service of "
+  .. "systemd, RestrictNamespaces= and SystemCallFilter= are such filters)"
+
+-- Calls that a filter cannot look into, for which settings of systemd therefore answer that there is none.
+local SERVICE <const> = { openat2 = "RestrictSUIDSGID= and DynamicUser= of a service of systemd are such filters" }
 
 function by_code.ENOSYS(err)
   if err.call == "landlock_create_ruleset" then
@@ -115,6 +119,10 @@ function by_code.ENOSYS(err)
     return FILTERED
   end
   local version = versions[err.call]
+  if version and is_filtered() then
+    return ("a seccomp filter around this process denies %s%s"):format(err.call,
+      SERVICE[err.call] and "; " .. SERVICE[err.call] or "")
+  end
   return version and ("the kernel (%s) lacks %s, which Linux %s has"):format(host.uname().release,
     err.call, version) or nil
 end
