@@ -126,7 +126,7 @@ describe("mount.bind #userns", function()
       expect(helper.read(b .. "/file") == "shared")
     end)
   end)
-  it("attaches a tree that was created in a container, and copies of it where the kernel can", function()
+  it("attaches a created tree in a container, and copies of it where the kernel can #root", function()
     local function bound(...)
       local tree <close> = mount.create { type = "tmpfs", data = { size = "64k" } }
       local steps = { { "mount.tmpfs", target = "/tmp" } }

@@ -17,7 +17,8 @@
 #include "sys.h"
 #include "util.h"
 
-#define LIST_LIMIT    (1024 * 1024) /* more arguments than execve(2) takes */
+#define LIST_LIMIT    65536
+#define ARGS_LIMIT    (1024 * 1024) /* more than execve(2) takes */
 #define STRINGS_LIMIT (8 * 1024 * 1024)
 
 #ifdef __SANITIZE_ADDRESS__
@@ -228,15 +229,15 @@ void carton_decode_bytes(struct carton_arena *arena, const struct carton_field *
 
 /* Length of the list on top of the stack; raises when it is none or too long. A name or an item
  * behind a hole would be left out. Items below 1 are the script's name and options, in `arg`. */
-static uint32_t list_length(struct carton_arena *arena, const char *beside)
+static uint32_t list_length(struct carton_arena *arena, const char *beside, int limit)
 {
 	lua_State *L = arena->L;
 	lua_Unsigned n, found = 0;
 
 	carton_expect(arena, lua_istable(L, -1), "list");
 	n = lua_rawlen(L, -1);
-	if (n > LIST_LIMIT)
-		carton_badfield(arena, "list of more than %d entries", LIST_LIMIT);
+	if (n > (lua_Unsigned)limit)
+		carton_badfield(arena, "list of more than %d entries", limit);
 	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
 		if (lua_isinteger(L, -2)) {
 			if (lua_tointeger(L, -2) > (lua_Integer)n)
@@ -259,7 +260,7 @@ static uint32_t list_length(struct carton_arena *arena, const char *beside)
 
 uint32_t carton_list_length(struct carton_arena *arena)
 {
-	return list_length(arena, NULL);
+	return list_length(arena, NULL, LIST_LIMIT);
 }
 
 void carton_decode_strings(struct carton_arena *arena, const struct carton_field *field, void *out)
@@ -274,7 +275,7 @@ void carton_decode_strings(struct carton_arena *arena, const struct carton_field
 		list->items[0] = carton_copy_string(arena);
 		return;
 	}
-	list->count = carton_list_length(arena);
+	list->count = list_length(arena, NULL, ARGS_LIMIT);
 	list->items = carton_alloc(arena, (list->count + 1) * sizeof(char *));
 	for (uint32_t i = 0; i < list->count; i++) {
 		lua_rawgeti(arena->L, -1, i + 1);
@@ -455,7 +456,7 @@ void carton_decode_choice(struct carton_arena *arena, const struct carton_field 
 void carton_join_choices(struct carton_arena *arena, const struct carton_choice *choices,
                          const char *beside, uint64_t *out)
 {
-	uint32_t n = list_length(arena, beside);
+	uint32_t n = list_length(arena, beside, LIST_LIMIT);
 
 	for (uint32_t i = 0; i < n; i++) {
 		lua_rawgeti(arena->L, -1, i + 1);

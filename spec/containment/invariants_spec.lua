@@ -33,7 +33,7 @@ local DESCRIPTORS <const> = "no descriptor but the planned ones"
 local CAPABILITIES <const> = "the capability sets are the planned ones"
 local PRIVILEGES <const> = "no_new_privs and the filter are on"
 local IDS <const> = "the ids are the planned ones"
-local SIGNALS <const> = "no signal is ignored or blocked"
+local SIGNALS <const> = "no signal is blocked, and ignored is what the caller ignores"
 local SESSION <const> = "the session is its own, with no terminal but its own"
 local LIMITS <const> = "umask and limits are the planned ones"
 local ENVIRONMENT <const> = "the environment is the planned one"
@@ -97,7 +97,7 @@ local cases = {
   { IDS, function(r) r.report.uids[3] = 1 end },
   { IDS, function(r) r.report.gids[4] = 1 end },
   { IDS, function(r) table.insert(r.report.groups, 27) end },
-  { SIGNALS, function(r) r.report.ignored = { 13 } end },
+  { SIGNALS, function(r) table.insert(r.report.ignored, 10) end },
   { SIGNALS, function(r) r.report.blocked = { 15 } end },
   { SESSION, function(r) r.report.session = r.caller.session end },
   { SESSION, function(r) r.report.session = 0 end },
