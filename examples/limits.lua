@@ -13,7 +13,7 @@ repeat
   local c <close> = carton.container {
     name = "hungry",
     rootfs = carton.rootfs.host(),
-    args = { "sh", "-c", "head -c 64M /dev/zero | tail -c 40M > /dev/null" }, -- which keeps 40 MiB in mind
+    args = { "dd", "if=/dev/zero", "of=/dev/null", "bs=40M", "count=1" }, -- which keeps 40 MiB in mind
     limits = { memory = limit, pids = 8, cpus = 0.9 },
     stdin = "null", stderr = "null",
     timeout = 60,

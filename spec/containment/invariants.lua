@@ -550,9 +550,28 @@ state("umask and limits are the planned ones", function(run, fail)
   end
 end)
 
+-- The home of a user: as the host's /etc/passwd, which some roots have, lists it, or the default.
+local function home_of(run)
+  if run.fields.user == nil then
+    return "/root"
+  end
+  for line in io.lines("/etc/passwd") do
+    local uid, home = line:match("^[^:]*:[^:]*:(%d+):[^:]*:[^:]*:(/[^:]*):")
+    if uid == tostring(run.expected.user[1]) then
+      for _, entry in ipairs(run.report.environment) do
+        if entry == "HOME=" .. home then
+          return home
+        end
+      end
+      break
+    end
+  end
+  return "/"
+end
+
 state("the environment is the planned one", function(run, fail)
-  local root = (run.first_fields or run.fields).user == nil -- a further program's is added to the container's
-  local wish = { PATH = PATH, HOME = root and "/root" or "/", TERM = run.expected.terminal and "xterm" or nil }
+  -- a further program's is added to the container's
+  local wish = { PATH = PATH, HOME = home_of(run), TERM = run.expected.terminal and "xterm" or nil }
   for _, fields in ipairs { run.first_fields or {}, run.fields } do
     for name, value in pairs(fields.env or {}) do
       wish[name] = value or nil
