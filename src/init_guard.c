@@ -205,9 +205,9 @@ _Noreturn void carton_guard_run(int socket, int pidfd)
 		sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, &files, NULL);
 	}
 	epoll = (int)sys_call(SYS_epoll_create1, EPOLL_CLOEXEC);
-	if (epoll < 0 || watch(epoll, owner) < 0 || watch(epoll, socket) < 0 ||
-	    sys_write(socket, "", 1) != 1)
+	if (epoll < 0 || watch(epoll, owner) < 0 || watch(epoll, socket) < 0)
 		sys_exit(CARTON_EXIT_SETUP);
+	sys_write(socket, "", 1); /* an owner that has ended meanwhile does not hear it */
 	for (;;) {
 		long n = sys_call(SYS_epoll_pwait, epoll, events, countof(events), -1, NULL, 8);
 

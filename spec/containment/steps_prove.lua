@@ -2,7 +2,6 @@
 -- Every step of a plan is necessary: without it the probe sees a difference, or the launch fails. So is the order: two
 -- steps that are exchanged are noticed likewise. What no probe can see is listed, with its reason.
 -- PROVE_ONLY="layout=own" proves the plans with these values alone.
-local posix = require("posix")
 local compile = require("carton.compile")
 local core = require("carton.core")
 local plan = require("carton.plan")
@@ -72,7 +71,6 @@ local plans = helper.is_root and {
 -- What a caller has that a step may not pass on.
 local function make_conspicuous()
   core.privilege.umask { mask = "0026" }
-  posix.signal(posix.SIGPIPE, "SIG_IGN")
   if helper.is_root then
     core.mount.propagation { propagation = "rshared" }
     core.privilege.user { uid = 0, gid = 0, groups = { 27 } }
