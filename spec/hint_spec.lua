@@ -165,6 +165,28 @@ describe("hints in a container #userns", function()
     assert.matches("a seccomp filter of the container that this runs in is in the way; run the outer .*nestable = true",
       says(nested({}, "--idmap", "single", "host", "true")))
   end)
+  it("are not needed where a filter takes clone3 away: clone does", function()
+    local outer = { "--nestable", "--seccomp", helper.write(helper.tmpdir() .. "/profile.lua",
+      [[return { default = "allow", rules = { { names = { "clone3" }, action = { "errno", "ENOSYS" } } } }]]) }
+    for _, more in ipairs { "--", "--bare", "--init", "--share=net" } do
+      local result = nested(table.move(outer, 1, #outer, 1, {}), more, "host", "echo", "nested")
+      assert.equal("nested\n", result.stdout, result.stderr)
+    end
+    local recipe = helper.write(helper.tmpdir() .. "/recipe.lua", [[
+      local carton = require("carton")
+      local function new(kinds)
+        return carton.container { rootfs = "/", namespaces = kinds, args = { "sleep", "60" } }:start()
+      end
+      local container <close> = new()
+      local entered <close> = container:exec { args = { "sh", "-c", "exit 7" } }
+      local result, err = pcall(new, { time = true })
+      print(entered:wait().code, result, err.call, err.code)
+    ]])
+    table.move({ "-v", recipe .. ":/srv/recipe.lua" }, 1, 2, #outer + 1, outer)
+    local result = run(table.unpack(table.move({ "-v", helper.program .. ":/opt/carton", "--tmpfs", "/opt", "--tmpfs",
+      "/srv", "host", "/opt/carton", "/srv/recipe.lua" }, 1, 9, #outer + 1, outer)))
+    assert.equal("7\tfalse\tclone3\tENOSYS\n", result.stdout, result.stderr)
+  end)
   it("say which setting of a service takes a call away", function()
     local profile = helper.write(helper.tmpdir() .. "/profile.lua", [[return { default = "allow", rules = { {
       names = { "openat2" }, action = { "errno", "ENOSYS" } } } }]])

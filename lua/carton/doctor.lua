@@ -8,9 +8,10 @@ local doctor = {}
 
 local CALLS <const> = { "clone3", "close_range", "fsmount", "fsopen", "mount_setattr", "move_mount",
   "open_tree", "openat2", "pidfd_open", "seccomp" }
-local NEEDED <const> = { clone3 = "5.3", close_range = "5.11", fsmount = "5.2", fsopen = "5.2",
-  mount_setattr = "5.12", move_mount = "5.2", open_tree = "5.2", openat2 = "5.6",
-  pidfd_open = "5.3" }
+local NEEDED <const> = { close_range = "5.11", fsmount = "5.2", fsopen = "5.2", mount_setattr = "5.12",
+  move_mount = "5.2", open_tree = "5.2", openat2 = "5.6", pidfd_open = "5.3" }
+local LESS <const> = { clone3 = "a seccomp filter around this process hides it: no cgroup v2 for a container, and no "
+  .. "time namespace" }
 
 local function read(path)
   local file <close> = io.open(path)
@@ -28,7 +29,7 @@ local function check_kernel(add)
     if not has then
       add { name = "call " .. call, ok = not NEEDED[call] and "warn", reason = why,
         remedy = NEEDED[call] and "Linux " .. NEEDED[call] .. " has it; a seccomp filter of an outer "
-          .. "container may hide it" or nil }
+          .. "container may hide it" or LESS[call] }
     end
   end
 end

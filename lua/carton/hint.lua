@@ -159,6 +159,7 @@ end
 function by_code.EPERM(err)
   if err.call == "clone3" or err.call == "unshare" then
     return hint.user_namespaces()
+      or (not host.probe("clone3") and FILTERED) -- then it was clone(2), into which a filter can look
       or (host.euid() ~= 0 and "without root, a user namespace has to be among the new ones")
       or "this process lacks CAP_SYS_ADMIN: is it in a container itself? idmap = \"single\" does without"
   elseif err.call == "its flags for the whole machine can't be told" then
