@@ -19,7 +19,7 @@ lua_libs = $(if $(filter /%,$(lua_archive)),$(lua_archive),$(shell \
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 own_cflags = -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc $(warnings) $(lua_cflags) $(CPPFLAGS) $(CFLAGS)
 
-sources := $(filter-out src/main.c src/math.c src/init.c src/init_guard.c,$(wildcard src/*.c))
+sources := $(filter-out src/main.c src/math.c src/init.c,$(wildcard src/*.c))
 objects := $(sources:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/init_data.o $(BUILD)/obj/filters.o
 modules := $(sort $(shell find lua -name '*.lua'))
 argparse = $(shell $(LUA) -e 'print(package.searchpath("argparse", package.path) or "")')
@@ -74,7 +74,7 @@ $(BUILD)/modules.c: $(modules) src/embed.lua
 
 $(core): $(objects)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,now -o $@ $(objects)
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,now,-z,nodelete -o $@ $(objects)
 
 # Lua comes along, so that nothing but the C library is loaded at start.
 $(program): $(objects) $(BUILD)/obj/main.o $(BUILD)/obj/math.o $(BUILD)/obj/modules.o
@@ -254,7 +254,7 @@ env: ## print what makes a shell use this checkout: eval "$(make -s env)"
 
 compile_commands.json: ## write build/compile_commands.json for editors
 	$(Q)mkdir -p $(BUILD)
-	$(Q){ echo '['; for f in $(filter-out src/init.c src/init_guard.c,$(wildcard src/*.c)); do \
+	$(Q){ echo '['; for f in $(filter-out src/init.c,$(wildcard src/*.c)); do \
 		echo "{\"directory\":\"$(CURDIR)\",\"file\":\"$$f\",\"command\":\"$(CC) $(own_cflags) -c $$f\"},"; \
 		done | sed '$$ s/,$$//'; echo ']'; } > $(BUILD)/compile_commands.json
 

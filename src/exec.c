@@ -291,22 +291,8 @@ static long close_rest(const struct carton_context *ctx)
 {
 	const int own[] = {ctx->root,   ctx->proc,  ctx->stage,  ctx->channel,
 	                   ctx->parent, ctx->image, ctx->masked, ctx->null};
-	int low = ctx->fds;
-	long r = 0;
 
-	while (r == 0) {
-		int next = INT_MAX;
-
-		for (size_t i = 0; i < countof(own); i++)
-			if (own[i] >= low && own[i] < next)
-				next = own[i];
-		if (next == INT_MAX)
-			return sys_call(SYS_close_range, low, ~0U, 0);
-		if (next > low)
-			r = sys_call(SYS_close_range, low, next - 1, 0);
-		low = next + 1;
-	}
-	return r;
+	return sys_close_others(ctx->fds, own, countof(own));
 }
 
 /* Who enters a pid namespace stays outside, its children are in it: setns(2). The child becomes our
@@ -350,15 +336,8 @@ static int unblock_signals(struct carton_context *ctx)
 /* Be gone with what a path of an image could reach on the way to it: /proc/self/fd/7. */
 static long close_others(struct carton_context *ctx)
 {
-	int channel = ctx->channel;
-	long r = 0;
-
 	ctx->closed = true;
-	if (channel < ctx->fds)
-		return sys_call(SYS_close_range, ctx->fds, ~0U, 0);
-	if (channel > ctx->fds)
-		r = sys_call(SYS_close_range, ctx->fds, channel - 1, 0);
-	return r < 0 ? r : sys_call(SYS_close_range, channel + 1, ~0U, 0);
+	return sys_close_others(ctx->fds, &ctx->channel, 1);
 }
 
 /* Have the parent look at the program before its first instruction. What fails here sends it

@@ -13,6 +13,7 @@ The guard: it kills processes and cgroups as soon as this process has ended.
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,37 +27,54 @@ The guard: it kills processes and cgroups as soon as this process has ended.
 #include "util.h"
 
 #define STACK_SIZE 16384
-#define START_TIME 10000 /* milliseconds */
+#define START_TIME 10000    /* milliseconds */
+#define SHORT      50000000 /* nanoseconds */
 
 static struct {
 	pid_t owner; /* a fork of ours has no guard yet */
 	int socket;
 	pid_t parent; /* of the guard, until it is reaped */
+	pid_t inside; /* in our memory, on the second stack: 0 when it has executed, or ended */
 	bool ready;   /* it has said that it is there, or is not */
 } guard = {.socket = -1};
 
 struct start {
-	int image;
-	int fds[2]; /* of the guard: its socket, the pidfd of its owner */
+	int fds[3]; /* of the guard: its socket, the pidfd of its owner, its program */
 	char numbers[2][24];
 };
 
-/* Static, as the guard leaves it only when it executes, some time after we went on. */
+/* Static, as the guard leaves it only some time after we went on. */
 static _Alignas(16) char stacks[2][STACK_SIZE];
 static struct start start;
 
-/* In our memory: only system calls. */
-static int execute(void *unused)
+/* True: the owner has ended soon. */
+static bool was_short(void)
+{
+	struct pollfd fd = {.fd = start.fds[1], .events = POLLIN};
+	struct timespec time = {.tv_nsec = SHORT};
+
+	return sys_call(SYS_ppoll, &fd, 1, &time, NULL, 8) == 1;
+}
+
+/* In our memory: only system calls. A program of its own costs a short launch 10 %, so it executes
+ * one only after a while, lest the kernel, out of memory, kill both of us together. */
+static int hold(void *unused)
 {
 	const char *const args[] = {"carton-guard", start.numbers[0], start.numbers[1], NULL};
 	const char *const env[] = {NULL};
 
 	(void)unused;
 	sys_call(SYS_setsid);
-	for (int i = 0; i < 2; i++)
-		sys_call(SYS_fcntl, start.fds[i], F_SETFD, 0);
-	sys_call(SYS_execveat, start.image, "", args, env, AT_EMPTY_PATH);
-	sys_exit(CARTON_EXIT_SETUP);
+	sys_call(SYS_chdir, "/");
+	sys_prctl(PR_SET_NAME, (unsigned long)"carton-guard", 0, 0, 0);
+	sys_close_others(0, start.fds, countof(start.fds));
+	sys_write(start.fds[0], "", 1);
+	if (!was_short()) {
+		for (int i = 0; i < 2; i++)
+			sys_call(SYS_fcntl, start.fds[i], F_SETFD, 0);
+		sys_call(SYS_execveat, start.fds[2], "", args, env, AT_EMPTY_PATH);
+	}
+	carton_guard_run(start.fds[0], start.fds[1]);
 }
 
 /* A child that begins with `f`, on a stack of its own where it shares our memory. */
@@ -65,7 +83,8 @@ static pid_t begin(int (*f)(void *), char *stack, int flags)
 	pid_t pid;
 
 	if (CARTON_MAY_SHARE)
-		return clone(f, stack + STACK_SIZE, flags | CLONE_VM, NULL);
+		return clone(f, stack + STACK_SIZE, flags | CLONE_VM, NULL, NULL, NULL,
+		             &guard.inside);
 	pid = (pid_t)sys_call(SYS_clone, flags, 0, 0, 0, 0);
 	if (pid == 0)
 		f(NULL);
@@ -78,7 +97,8 @@ static pid_t begin(int (*f)(void *), char *stack, int flags)
 static int leave(void *unused)
 {
 	(void)unused;
-	begin(execute, stacks[1], SIGCHLD); /* or its socket is closed */
+	if (begin(hold, stacks[1], SIGCHLD | CLONE_CHILD_CLEARTID) < 0) /* its socket is closed */
+		guard.inside = 0;
 	sys_exit(0);
 }
 
@@ -90,7 +110,10 @@ static int fork_guard(void)
 	/* no handler of ours may run on its stack, and nothing but SIGKILL ends the guard */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
+	guard.inside = CARTON_MAY_SHARE;
 	guard.parent = begin(leave, stacks[0], 0);
+	if (guard.parent < 0)
+		guard.inside = 0;
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return guard.parent < 0 ? -EAGAIN : 0;
 }
@@ -110,8 +133,8 @@ static int start_guard(void)
 
 	if (owner < 0)
 		return owner;
-	start.image = carton_open_image();
-	r = start.image < 0 ? start.image : 0;
+	start.fds[2] = carton_open_image();
+	r = start.fds[2] < 0 ? start.fds[2] : 0;
 	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		r = -errno;
 	start.fds[0] = pair[1];
@@ -122,8 +145,8 @@ static int start_guard(void)
 		r = fork_guard();
 	if (pair[1] >= 0)
 		close(pair[1]);
-	if (start.image >= 0)
-		close(start.image);
+	if (start.fds[2] >= 0)
+		close(start.fds[2]);
 	close(owner);
 	if (r < 0) {
 		if (pair[0] >= 0)
@@ -135,7 +158,7 @@ static int start_guard(void)
 	return 0;
 }
 
-/* It says one byte when it executes; it has ended when it could not. */
+/* It says one byte when it is there. */
 static int await_guard(void)
 {
 	struct pollfd fd = {.fd = guard.socket, .events = POLLIN};
@@ -178,17 +201,30 @@ static int send_guard(char kind, int fd)
 	return n < 0 ? -errno : 0;
 }
 
-/* One that is only starting uses our memory: another one starts when it has done so, or has ended.
- */
 static void forget_guard(void)
 {
 	if (carton_guard_starting() >= 0)
 		await_guard();
 	if (guard.socket >= 0)
 		close(guard.socket);
+	if (guard.owner != getpid())
+		guard.inside = 0; /* in the memory of who forked us */
 	guard.socket = -1;
 	guard.owner = guard.parent = 0;
 	guard.ready = false;
+}
+
+/* Another one may begin where the last one was. */
+static int await_room(void)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	for (int i = 0; __atomic_load_n(&guard.inside, __ATOMIC_ACQUIRE) != 0; i++) {
+		if (i == START_TIME)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
 }
 
 /* What is sent to one that is only starting is there when it looks. */
@@ -198,7 +234,9 @@ static int give(char kind, int fd)
 
 	if (guard.socket < 0 || guard.owner != getpid()) {
 		forget_guard();
-		r = start_guard();
+		r = await_room();
+		if (r == 0)
+			r = start_guard();
 	}
 	if (r == 0 && fd >= 0)
 		r = send_guard(kind, fd);

@@ -146,8 +146,10 @@ static _Noreturn void run(int argc, const char *const args[], const char *const 
 	int channel, held[2] = {-1, -1};
 	long pid, sig, r = 0;
 
-	if (argc == 3 && is_called(args[0], "carton-guard"))
+	if (argc == 3 && is_called(args[0], "carton-guard")) {
+		sys_hide();
 		carton_guard_run(parse_number(args[1]), parse_number(args[2]));
+	}
 	/* a payload's own link to this file comes with a name of its own */
 	if (argc < 4 || !(is_called(args[0], "carton-init") || is_called(args[0], "carton-held") ||
 	                  is_called(args[0], "carton-exec")))

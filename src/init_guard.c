@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The guard's own side, as carton-guard SOCKET PIDFD: a part of the built-in init's program,
- * without a C library. It holds pidfds and directories of cgroups, and kills all of that when its
- * owner has ended. */
+ * without a C library; for a moment also in its owner's memory. It holds pidfds and directories of
+ * cgroups, and kills all of that when its owner has ended. */
 #include "init_guard.h"
 
 #include "step.h"
@@ -23,6 +23,7 @@ static int highest; /* descriptor that was ever received */
 static int owner;   /* pidfd of it, which is not to be killed */
 static int held;    /* processes and groups */
 static int groups;  /* of them, some of which may be removed by now */
+static int most;    /* groups before those that were removed are looked for */
 
 static int write_file(int directory, const char *name, const char *text, size_t size)
 {
@@ -126,8 +127,6 @@ static void forget_removed(void)
  * each new one would take ever longer: it is done when there are twice as many as were left. */
 static void hold_group(int group)
 {
-	static int most = GROUPS_FEW;
-
 	if (groups >= most) {
 		forget_removed();
 		most = 2 * groups + GROUPS_FEW;
@@ -168,17 +167,6 @@ static int receive(int epoll, int socket)
 	return 1;
 }
 
-static void close_others(int a, int b)
-{
-	int low = a < b ? a : b, high = a < b ? b : a;
-
-	if (low > 0)
-		sys_call(SYS_close_range, 0, low - 1, 0);
-	if (high > low + 1)
-		sys_call(SYS_close_range, low + 1, high - 1, 0);
-	sys_call(SYS_close_range, high + 1, ~0U, 0);
-}
-
 /* Let more come together, as to be woken for each process costs a launch 4 %; what comes meanwhile
  * waits in the socket. Only the end of the owner does not wait. */
 static void rest(void)
@@ -189,25 +177,31 @@ static void rest(void)
 	sys_call(SYS_ppoll, &fd, 1, &time, NULL, 8);
 }
 
+/* What it was given it cannot watch: then that ends now, and what would come fails to be sent. */
+static _Noreturn void hold_nothing(int socket)
+{
+	while (receive(-1, socket) > 0)
+		;
+	end_all();
+}
+
 _Noreturn void carton_guard_run(int socket, int pidfd)
 {
 	struct rlimit files;
 	struct epoll_event events[EVENTS];
 	int epoll;
 
-	owner = pidfd;
-	sys_hide();
+	owner = pidfd; /* anew, as another guard may have begun in the same memory */
+	highest = held = groups = 0;
+	most = GROUPS_FEW;
 	sys_prctl(PR_SET_NAME, (unsigned long)"carton-guard", 0, 0, 0);
-	sys_call(SYS_chdir, "/");
-	close_others(socket, owner);
 	if (sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		sys_call(SYS_prlimit64, 0, RLIMIT_NOFILE, &files, NULL);
 	}
 	epoll = (int)sys_call(SYS_epoll_create1, EPOLL_CLOEXEC);
 	if (epoll < 0 || watch(epoll, owner) < 0 || watch(epoll, socket) < 0)
-		sys_exit(CARTON_EXIT_SETUP);
-	sys_write(socket, "", 1); /* an owner that has ended meanwhile does not hear it */
+		hold_nothing(socket);
 	for (;;) {
 		long n = sys_call(SYS_epoll_pwait, epoll, events, countof(events), -1, NULL, 8);
 

@@ -9,6 +9,7 @@
 #endif
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/errno.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -214,6 +215,26 @@ static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsig
 
 /* Memory, descriptors and program file of this process are nobody else's: ptrace(2). Until execve.
  */
+/* Close all descriptors from `low` on, but those. */
+static inline long sys_close_others(int low, const int *kept, size_t count)
+{
+	long r = 0;
+
+	while (r == 0) {
+		int next = INT_MAX;
+
+		for (size_t i = 0; i < count; i++)
+			if (kept[i] >= low && kept[i] < next)
+				next = kept[i];
+		if (next == INT_MAX)
+			return sys_call(SYS_close_range, low, ~0U, 0);
+		if (next > low)
+			r = sys_call(SYS_close_range, low, next - 1, 0);
+		low = next + 1;
+	}
+	return r;
+}
+
 static inline long sys_hide(void)
 {
 	return sys_prctl(4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
